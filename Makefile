@@ -1,0 +1,55 @@
+# Everything sets itself up: a fresh machine needs Python 3.11 or newer, make and terraform.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check fix test test-all demo bench proto lock clean
+
+help: ## Shows this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: .venv/.ready .venv-proto/.ready ## Creates .venv/ with everything (the other commands call it).
+
+.venv/.ready: requirements/dev.txt proto/pyproject.toml engine/pyproject.toml provider/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clusterlink needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e proto -e engine -e provider
+	@touch $@
+
+.venv-proto/.ready: requirements/proto.txt
+	$(PYTHON) -m venv .venv-proto
+	.venv-proto/bin/python -m pip install --quiet --require-hashes -r requirements/proto.txt
+	@touch $@
+
+check: setup ## Format, lint, types, layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fix: setup ## Formats, and mends what the linter can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup ## Runs the tests (real Kafka, real terraform), without the slow ones.
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: setup ## Runs all tests, the slow ones too.
+	$(BIN)/pytest $(ARGS)
+
+demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirror in about a minute.
+	$(BIN)/clusterlink demo $(ARGS)
+
+bench: setup ## Copies 1 GB between two brokers and prints the table of docs/benchmarks.md.
+	$(BIN)/python benchmarks/copy.py $(ARGS)
+
+proto: .venv-proto/.ready ## Generates the message classes anew.
+	.venv-proto/bin/python proto/generate.py
+
+lock: setup ## Resolves the dependencies anew and writes requirements/*.txt.
+	$(BIN)/python requirements/lock.py
+
+clean: ## Removes what make created.
+	rm -rf .venv .venv-proto .mypy_cache .ruff_cache .pytest_cache .hypothesis
