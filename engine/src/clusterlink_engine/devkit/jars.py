@@ -1,0 +1,38 @@
+"""Kafka's jars, downloaded once by jgo into the user's cache."""
+
+from functools import cache as remembered
+from pathlib import Path
+
+from clusterlink_engine.devkit import cache
+
+# Kafka's jars name slf4j 1.7 without an implementation; this one writes to standard error, which is our log file.
+_LOGGER = "org.slf4j:slf4j-simple:1.7.36"
+
+
+@remembered
+def class_path(version: str) -> str:
+    """Returns the class path of a Kafka version; takes about a minute the first time on a machine.
+
+    Raises:
+        RuntimeError: The extra `demo` is not installed, or the jars cannot be had.
+    """
+    # Two processes that resolve at once would link into the same directories.
+    with cache.locked("jars"):
+        jars = [*_resolve(f"org.apache.kafka:kafka_2.13:{version}"), *_resolve(_LOGGER)]
+    # All jars together on the class path: jgo would put some on the module path, where Kafka does not look.
+    return ":".join(str(jar) for jar in {jar.name: jar for jar in jars}.values())
+
+
+def _resolve(coordinate: str) -> list[Path]:
+    try:
+        import jgo
+    except ImportError as error:
+        raise RuntimeError("embedded Kafka needs the extra `demo`: pip install 'clusterlink-engine[demo]'") from error
+    try:
+        jars = list(jgo.build(coordinate).all_jars)
+        if not jars or not all(jar.is_file() and jar.stat().st_size for jar in jars):
+            # An interrupted download: a second look repairs it.
+            jars = list(jgo.build(coordinate, update=True).all_jars)
+    except Exception as error:  # jgo lets through whatever its HTTP client raises
+        raise RuntimeError(f"the jars of {coordinate} cannot be had: {error}") from error
+    return jars

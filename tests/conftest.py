@@ -1,0 +1,80 @@
+"""Kafka for the tests: two clusters for the whole session, further ones on demand, logs kept when something failed."""
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from clusterlink_engine.devkit import kafka
+
+_LOGS = Path(__file__).parent.parent / "test-logs"
+
+# A test that asks for one of these starts brokers and gets the mark `kafka`.
+_KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "start_cluster"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start brokers by the fixtures they ask for."""
+    for item in items:
+        if _KAFKA_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def log_directory(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory for log files of this session; removed at the end if no test failed."""
+    directory = _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    directory.mkdir(parents=True)
+    yield directory
+    if not request.session.testsfailed:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def _clusters(log_directory: Path) -> Iterator[tuple[kafka.KafkaCluster, kafka.KafkaCluster]]:
+    source, destination = (
+        kafka.KafkaCluster(
+            os.environ.get(f"CLUSTERLINK_TEST_{role.upper()}_VERSION", kafka.DEFAULT_VERSION),
+            name=role,
+            log_directory=log_directory,
+        )
+        for role in ("source", "destination")
+    )
+    with kafka.running(source, destination):
+        yield source, destination
+
+
+@pytest.fixture(scope="session")
+def source_cluster(_clusters: tuple[kafka.KafkaCluster, kafka.KafkaCluster]) -> kafka.KafkaCluster:
+    """The cluster that is mirrored: one node, for the whole session; a test that stops it starts it again."""
+    return _clusters[0]
+
+
+@pytest.fixture(scope="session")
+def destination_cluster(_clusters: tuple[kafka.KafkaCluster, kafka.KafkaCluster]) -> kafka.KafkaCluster:
+    """The cluster that holds mirrors: one node, for the whole session; a test that stops it starts it again."""
+    return _clusters[1]
+
+
+@pytest.fixture
+def start_cluster(log_directory: Path) -> Iterator[Callable[..., kafka.KafkaCluster]]:
+    """Starts further clusters for one test, with the arguments of `KafkaCluster`."""
+    with ExitStack() as stack:
+
+        def start(*arguments: object, **options: object) -> kafka.KafkaCluster:
+            options = {"name": f"extra-{secrets.token_hex(3)}", "log_directory": log_directory, **options}
+            return stack.enter_context(kafka.KafkaCluster(*arguments, **options))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> str:
+    """A topic name of this test alone."""
+    name = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")
+    return f"{name[:60]}-{secrets.token_hex(4)}"

@@ -1,0 +1,56 @@
+"""Small helpers around confluent-kafka that most tests need."""
+
+from collections.abc import Mapping
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewTopic
+
+from tests.support.waiting import wait_until
+
+_TIMEOUT = 30.0
+
+
+def admin(bootstrap: str) -> AdminClient:
+    """Returns an admin client that does not write to standard error."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+
+def create(
+    bootstrap: str, topic: str, partitions: int = 1, replicas: int = 1, config: Mapping[str, str] | None = None
+) -> None:
+    """Creates a topic and waits until it has leaders."""
+    client = admin(bootstrap)
+    new = NewTopic(topic, num_partitions=partitions, replication_factor=replicas, config=dict(config or {}))
+    client.create_topics([new])[topic].result(_TIMEOUT)
+
+    def led() -> bool:
+        found = client.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
+        return len(found) == partitions and all(p.leader >= 0 for p in found.values())
+
+    wait_until(led, _TIMEOUT, f"leaders of {topic}")
+
+
+def log_ends(bootstrap: str, topic: str) -> dict[int, int]:
+    """Returns the high watermark of each partition."""
+    return _offsets(bootstrap, topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def log_starts(bootstrap: str, topic: str) -> dict[int, int]:
+    """Returns the log start of each partition."""
+    return _offsets(bootstrap, topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+
+def delete_records(bootstrap: str, topic: str, before: Mapping[int, int]) -> None:
+    """Moves the log start of partitions."""
+    futures = admin(bootstrap).delete_records([TopicPartition(topic, p, o) for p, o in before.items()])
+    for future in futures.values():
+        future.result(_TIMEOUT)
+
+
+def _offsets(bootstrap: str, topic: str, spec: OffsetSpec) -> dict[int, int]:
+    client = admin(bootstrap)
+    partitions = sorted(client.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions)
+    futures = client.list_offsets({TopicPartition(topic, p): spec for p in partitions})
+    return {asked.partition: future.result(_TIMEOUT).offset for asked, future in futures.items()}
