@@ -22,13 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0fgo_plugin.proto\x12\x06pluginb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0fgo_plugin.proto\x12\x06plugin\x1a\x1bgoogle/protobuf/empty.proto\"u\n\tStdioData\x12*\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x19.plugin.StdioData.Channel\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\".\n\x07\x43hannel\x12\x0b\n\x07INVALID\x10\x00\x12\n\n\x06STDOUT\x10\x01\x12\n\n\x06STDERR\x10\x02\"\x07\n\x05\x45mpty2G\n\tGRPCStdio\x12:\n\x0bStreamStdio\x12\x16.google.protobuf.Empty\x1a\x11.plugin.StdioData0\x01\x32:\n\x0eGRPCController\x12(\n\x08Shutdown\x12\r.plugin.Empty\x1a\r.plugin.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'go_plugin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_STDIODATA']._serialized_start=56
+  _globals['_STDIODATA']._serialized_end=173
+  _globals['_STDIODATA_CHANNEL']._serialized_start=127
+  _globals['_STDIODATA_CHANNEL']._serialized_end=173
+  _globals['_EMPTY']._serialized_start=175
+  _globals['_EMPTY']._serialized_end=182
+  _globals['_GRPCSTDIO']._serialized_start=184
+  _globals['_GRPCSTDIO']._serialized_end=255
+  _globals['_GRPCCONTROLLER']._serialized_start=257
+  _globals['_GRPCCONTROLLER']._serialized_end=315
 # @@protoc_insertion_point(module_scope)

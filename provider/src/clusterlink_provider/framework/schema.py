@@ -1,0 +1,140 @@
+"""Schemas of the provider, its resources and data sources: attributes, their rules, and checks of a configuration."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from clusterlink_provider.framework import cty
+from clusterlink_provider.framework.cty import Type, Unknown, Value
+from clusterlink_provider.framework.diagnostics import Diagnostics
+from clusterlink_provider.framework.paths import Path
+
+# Looks at one known value (never null, never unknown at its top) and reports what is wrong with it.
+Validator: TypeAlias = Callable[[Value, Path, Diagnostics], None]
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+# Terraform keeps these for itself in every resource.
+_RESERVED = frozenset({"connection", "count", "depends_on", "for_each", "lifecycle", "provider", "provisioner"})
+
+
+class _NoDefault:
+    """The type of `NO_DEFAULT`, apart from null, which would be a default too."""
+
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT: Final = _NoDefault()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute: either of a plain type, or (with `nested`) an object with attributes of its own.
+
+    Attributes:
+        type: Its type; for an object it follows from `nested`.
+        description: Value, unit, default and what a change does; shown by editors.
+        nested: The attributes of the object.
+        default: What stands for null in the configuration. An object's default is made of those of its attributes.
+        replace: A change makes Terraform replace the resource.
+        keep_prior: The provider computes it once; an update does not change it.
+        validators: Checks of a known value.
+    """
+
+    description: str
+    type: Type | None = None
+    nested: Mapping[str, "Attribute"] | None = None
+    required: bool = False
+    optional: bool = False
+    computed: bool = False
+    sensitive: bool = False
+    default: Any = NO_DEFAULT
+    replace: bool = False
+    keep_prior: bool = False
+    validators: tuple[Validator, ...] = ()
+
+    def cty_type(self) -> Type:
+        """Gives the type of the attribute's values."""
+        if self.nested is not None:
+            return cty.object_of({name: part.cty_type() for name, part in self.nested.items()})
+        if self.type is None:
+            raise ValueError("an attribute has a type or nested attributes")
+        return self.type
+
+    @property
+    def has_default(self) -> bool:
+        """Whether a null in the configuration stands for something known."""
+        return self.default is not NO_DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """The schema of one provider, resource or data source; checked when it is made."""
+
+    description: str
+    attributes: Mapping[str, Attribute]
+    version: int = 0
+    type: Type = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name, attribute in self.attributes.items():
+            _check(name, attribute)
+            if name in _RESERVED:
+                raise ValueError(f"{name} is a name that Terraform keeps for itself")
+        kinds = {name: attribute.cty_type() for name, attribute in self.attributes.items()}
+        object.__setattr__(self, "type", cty.object_of(kinds))
+
+    def validate(self, config: Value, diagnostics: Diagnostics) -> None:
+        """Checks each attribute by itself: unknown neighbours (in validate, every variable) hide nothing."""
+        _validate_object(self.attributes, config, (), diagnostics)
+
+    def clip(self, path: Path) -> Path:
+        """Gives the longest start of the path that Terraform can show: within the schema, and not into a set."""
+        clipped: list[Any] = []
+        attributes: Mapping[str, Attribute] | None = self.attributes
+        kind: Type | None = None
+        for step in path:
+            if isinstance(step, str):
+                if attributes is None or step not in attributes:
+                    break
+                kind, attributes = attributes[step].type, attributes[step].nested
+            else:
+                if kind is None or kind.name != ("map" if isinstance(step.value, str) else "list"):
+                    break
+                kind = kind.element
+            clipped.append(step)
+        return tuple(clipped)
+
+
+def _check(name: str, attribute: Attribute) -> None:
+    if not _NAME.match(name):
+        raise ValueError(f"{name!r} is not a name for an attribute")
+    if not attribute.description:
+        raise ValueError(f"{name} needs a description")
+    if (attribute.type is None) == (attribute.nested is None):
+        raise ValueError(f"{name} needs either a type or nested attributes")
+    if not (attribute.required or attribute.optional or attribute.computed):
+        raise ValueError(f"{name} must be required, optional or computed")
+    if attribute.required and (attribute.optional or attribute.computed):
+        raise ValueError(f"{name} cannot be required and optional or computed")
+    if attribute.has_default and not (attribute.optional and attribute.computed):
+        raise ValueError(f"{name} has a default, so it must be optional and computed")
+    if attribute.keep_prior and not attribute.computed:
+        raise ValueError(f"{name} keeps its prior value, so it must be computed")
+    for inner, part in (attribute.nested or {}).items():
+        _check(inner, part)
+
+
+def _validate_object(
+    attributes: Mapping[str, Attribute], values: Mapping[str, Value], path: Path, diagnostics: Diagnostics
+) -> None:
+    for name, attribute in attributes.items():
+        value = values.get(name)
+        if value is None or isinstance(value, Unknown):
+            continue
+        here = (*path, name)
+        for validator in attribute.validators:
+            validator(value, here, diagnostics)
+        if attribute.nested is not None:
+            _validate_object(attribute.nested, value, here, diagnostics)

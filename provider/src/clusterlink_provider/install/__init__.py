@@ -1,0 +1,1 @@
+"""Puts the provider where Terraform and OpenTofu find it, and takes it away again."""

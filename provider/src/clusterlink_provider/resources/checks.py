@@ -1,0 +1,81 @@
+"""Checks of single values that several attributes share."""
+
+import re
+
+from clusterlink_provider.framework.cty import Unknown, Value
+from clusterlink_provider.framework.diagnostics import Diagnostics
+from clusterlink_provider.framework.paths import Key, Path
+from clusterlink_provider.framework.schema import Validator
+
+_LEGAL = re.compile(r"^[a-zA-Z0-9._-]+$")
+_PORT = re.compile(r"^.+:([0-9]{1,5})$")
+# Kafka's own limit for the name of a topic.
+TOPIC_NAME_LIMIT = 249
+
+
+def one_of(*allowed: str, later: tuple[str, ...] = ()) -> Validator:
+    """Makes a check for a fixed list; values of `later` get the word that this version does not have them yet."""
+
+    def check(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+        choices = " or ".join(f'"{choice}"' for choice in allowed)
+        if value in later:
+            diagnostics.error(
+                "Not in this version", f'This version of clusterlink does not have "{value}" yet. Use {choices}.', path
+            )
+        elif value not in allowed:
+            diagnostics.error("Invalid value", f'Expected {choices}, got "{value}".', path)
+
+    return check
+
+
+def at_least(minimum: int, unit: str) -> Validator:
+    """Makes a check for a whole number with a lower bound."""
+
+    def check(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+        if not isinstance(value, int):
+            diagnostics.error("Invalid value", f"Expected a whole number of {unit}, got {value}.", path)
+        elif value < minimum:
+            diagnostics.error("Value too small", f"Expected at least {minimum} {unit}, got {value}.", path)
+
+    return check
+
+
+def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks that a text could be (part of) the name of a topic: the same letters are legal for links."""
+    if not value:
+        diagnostics.error("Invalid name", "The name is empty. Leave the attribute out, or give a name.", path)
+    elif not _LEGAL.match(value) or value in {".", ".."}:
+        diagnostics.error(
+            "Invalid name",
+            f'"{value}" is not legal: use letters and digits of ASCII, ".", "_" and "-".',
+            path,
+        )
+    elif len(value) > TOPIC_NAME_LIMIT:
+        diagnostics.error(
+            "Name too long", f"The name has {len(value)} characters; {TOPIC_NAME_LIMIT} are allowed.", path
+        )
+
+
+def not_empty(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks that a set has elements."""
+    if not len(value):
+        diagnostics.error("Empty set", "Expected at least one element. For the default leave the attribute out.", path)
+
+
+def no_null_values(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks that each element of a map is set."""
+    for key, element in value.items():
+        if element is None:
+            diagnostics.error("Missing value", f'"{key}" is null. Leave it out, or give it a value.', (*path, Key(key)))
+
+
+def host_and_port(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks the addresses of a set. The path ends at the set, since its elements have no address of their own."""
+    for element in value:
+        if isinstance(element, Unknown):
+            continue
+        match = _PORT.match(element or "")
+        if match is None or not 0 < int(match[1]) < 65536:
+            diagnostics.error(
+                "Invalid address", f'Expected host:port, for example broker-1:9092, got "{element}".', path
+            )

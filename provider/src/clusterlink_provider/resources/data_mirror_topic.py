@@ -1,0 +1,101 @@
+"""The data source `clusterlink_mirror_topic`: a mirror topic as it is now, with its lag."""
+
+from typing import Final
+
+from clusterlink_proto import v1
+
+from clusterlink_provider.framework import cty
+from clusterlink_provider.framework.cty import Value
+from clusterlink_provider.framework.diagnostics import DiagnosticError
+from clusterlink_provider.framework.planning import Object
+from clusterlink_provider.framework.provider import Context
+from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.resources import mirror_topic_convert
+from clusterlink_provider.resources.session import Session, require
+
+_PARTITION: Final = cty.object_of(
+    {
+        "partition": cty.NUMBER,
+        "log_start_offset": cty.NUMBER,
+        "log_end_offset": cty.NUMBER,
+        "source_high_watermark": cty.NUMBER,
+        "lag": cty.NUMBER,
+        "state": cty.STRING,
+        "error": cty.STRING,
+    }
+)
+_COPIED: Final = (
+    "source_topic",
+    "status",
+    "observed_status",
+    "error",
+    "replication_factor",
+    "source_topic_id",
+    "config",
+)
+
+
+def _computed(description: str, kind: cty.Type) -> Attribute:
+    return Attribute(description=description, type=kind, computed=True)
+
+
+class MirrorTopicDataSource:
+    """A mirror topic that somebody manages, here or elsewhere."""
+
+    type_name = "clusterlink_mirror_topic"
+    schema = Schema(
+        description="A mirror topic as it is now, with the lag of each partition.",
+        attributes={
+            "link": Attribute(description="Name of the link.", type=cty.STRING, required=True),
+            "name": Attribute(description="Name of the mirror topic.", type=cty.STRING, required=True),
+            "source_topic": _computed("Name of the topic on the remote cluster.", cty.STRING),
+            "status": _computed("What is wanted: `ACTIVE` or `PAUSED`; `FAILED` if it cannot be had.", cty.STRING),
+            "observed_status": _computed("State by the engine's name.", cty.STRING),
+            "error": _computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
+            "replication_factor": _computed("Copies of each partition on the local cluster.", cty.NUMBER),
+            "source_topic_id": _computed("Id of the source topic on the remote cluster.", cty.STRING),
+            "config": _computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
+            "lag": _computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
+            "partitions": _computed(
+                "The partitions: first and next offset of the mirror, high watermark of the source, lag in records "
+                "(null "
+                "while not known), state and error.",
+                cty.list_of(_PARTITION),
+            ),
+        },
+    )
+
+    def read(self, context: Context[Session], config: Object) -> Object:
+        """Asks the engine for the mirror topic."""
+        link, name = config["link"], config["name"]
+        topic = require(context).client.get_mirror_topic(name, link)
+        if topic is None:
+            raise DiagnosticError.of(
+                "No such mirror topic", f"The engine has no mirror topic {link}/{name}.", ("name",)
+            )
+        state = mirror_topic_convert.from_message(topic, {})
+        partitions = [_partition(item) for item in topic.partitions]
+        lags = [item["lag"] for item in partitions]
+        return {
+            "link": link,
+            "name": name,
+            **{key: state[key] for key in _COPIED},
+            "lag": None if not lags or None in lags else sum(lags),
+            "partitions": partitions,
+        }
+
+
+def _partition(item: v1.MirrorPartition) -> dict[str, Value]:
+    return {
+        "partition": item.partition,
+        "log_start_offset": _known(item.log_start_offset),
+        "log_end_offset": _known(item.log_end_offset),
+        "source_high_watermark": _known(item.source_high_watermark),
+        "lag": _known(item.lag),
+        "state": item.state or None,
+        "error": item.error or None,
+    }
+
+
+def _known(number: int) -> int | None:
+    return None if number < 0 else number

@@ -1,0 +1,87 @@
+"""A link as Terraform's state, and as the engine's message."""
+
+from collections.abc import Iterable
+
+from clusterlink_proto import v1
+
+from clusterlink_provider.framework.cty import SetValue, Unknown, Value
+from clusterlink_provider.framework.planning import Object, is_known
+
+_STATE_PREFIX = "LINK_STATE_"
+_MODE_PREFIX = "LINK_MODE_"
+
+
+def to_message(state: Object) -> v1.Link:
+    """Makes the engine's message; what is null or unknown is left to the engine."""
+    remote, sync = state["remote_cluster"], state.get("topic_config_sync") or {}
+    return v1.Link(
+        name=state["name"],
+        mode=v1.LinkMode.Value(_MODE_PREFIX + state["mode"]),
+        remote_cluster=v1.RemoteCluster(
+            bootstrap_servers=_sorted(remote["bootstrap_servers"]),
+            cluster_id=_known(remote.get("cluster_id")) or "",
+            security_protocol=remote["security_protocol"],
+        ),
+        topic_prefix=state.get("topic_prefix") or "",
+        paused=state["paused"],
+        topic_config_sync=v1.TopicConfigSync(
+            interval_ms=_known(sync.get("interval_ms")) or 0,
+            include=_sorted(_known(sync.get("include")) or ()),
+        ),
+        config=state.get("config") or {},
+    )
+
+
+def from_message(link: v1.Link, base: Object) -> Object:
+    """Makes the state of a link; what only Terraform knows is taken from `base`."""
+    remote, sync = link.remote_cluster, link.topic_config_sync
+    config = dict(link.config)
+    return {
+        **base,
+        "id": link.name,
+        "name": link.name,
+        "mode": v1.LinkMode.Name(link.mode).removeprefix(_MODE_PREFIX),
+        "remote_cluster": {
+            "bootstrap_servers": SetValue(remote.bootstrap_servers),
+            "cluster_id": remote.cluster_id or None,
+            "security_protocol": remote.security_protocol or "PLAINTEXT",
+        },
+        "topic_prefix": link.topic_prefix or None,
+        "paused": link.paused,
+        "topic_config_sync": {
+            "interval_ms": sync.interval_ms,
+            "include": SetValue(sync.include) if sync.include else None,
+        },
+        # An empty map and none at all are the same for the engine; the user's spelling stays.
+        "config": config or ({} if base.get("config") == {} else None),
+        "link_id": link.link_id,
+        "state": v1.LinkState.Name(link.state).removeprefix(_STATE_PREFIX),
+        "error": error_text(link.error, link.error_message),
+    }
+
+
+def changed_fields(before: Object, after: Object) -> list[str]:
+    """Names the fields of the engine's message that an update has to change (pausing has a call of its own)."""
+    mask: list[str] = []
+    for group, names in (
+        ("remote_cluster", ("bootstrap_servers", "security_protocol")),
+        ("topic_config_sync", ("interval_ms", "include")),
+    ):
+        old, new = before.get(group) or {}, after.get(group) or {}
+        mask.extend(f"{group}.{name}" for name in names if old.get(name) != new.get(name))
+    if (before.get("config") or {}) != (after.get("config") or {}):
+        mask.append("config")
+    return mask
+
+
+def error_text(name: str, message: str) -> str | None:
+    """Makes one text of an error's name and its sentence; None if there is no error."""
+    return ": ".join(part for part in (name, message) if part) or None
+
+
+def _known(value: Value) -> Value:
+    return value if is_known(value) else None
+
+
+def _sorted(values: Iterable[Value]) -> list[str]:
+    return sorted(value for value in values if not isinstance(value, Unknown))

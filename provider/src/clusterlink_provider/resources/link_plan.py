@@ -1,0 +1,143 @@
+"""The rules for links at plan time. The engine enforces them too; here they are found early."""
+
+import grpc
+
+from clusterlink_provider.engine_client import READ_SECONDS, EngineError
+from clusterlink_provider.framework import cty, planning
+from clusterlink_provider.framework.cty import UNKNOWN, Unknown
+from clusterlink_provider.framework.diagnostics import DiagnosticError
+from clusterlink_provider.framework.planning import Object, is_known
+from clusterlink_provider.framework.provider import PlanContext
+from clusterlink_provider.resources import link_convert
+from clusterlink_provider.resources.link_schema import SCHEMA
+from clusterlink_provider.resources.session import Session
+
+# Kept beside the state: whether the configuration named the synced settings at the last apply. Only so can a plan tell
+# "taken out of the configuration" from "never set": the state has the engine's list in both cases.
+_INCLUDE_SET = "include_set"
+
+
+def plan(context: PlanContext[Session]) -> None:
+    """Checks a planned create, update or destroy."""
+    planned, session = context.planned, context.session
+    if planned is None:
+        if session is not None and context.prior is not None:
+            _warn_of_destroy(context, session, context.prior)
+        return
+    _plan_include(context, planned)
+    if session is None or isinstance(planned["name"], Unknown):
+        return
+    if context.prior is not None and context.replace:
+        # Terraform asks again, for a create without a prior state; that is when the rules apply.
+        session.links.leave(context.prior["name"])
+        _warn_of_replacement(context, session, context.prior)
+        return
+    _check_interval(context, session, planned)
+    if context.prior is None:
+        _check_create(context, session, planned)
+    if not context.diagnostics.has_errors:
+        _ask_engine(context, session, planned)
+
+
+def _plan_include(context: PlanContext[Session], planned: Object) -> None:
+    config = context.config.get("topic_config_sync")
+    given = config.get("include") if isinstance(config, dict) else config
+    was_set = context.private.get(_INCLUDE_SET, False)
+    context.private[_INCLUDE_SET] = given is not None
+    prior = context.prior
+    if prior is None or given is not None or not was_set:
+        return
+    sync = planned["topic_config_sync"]
+    if isinstance(sync, dict) and is_known(sync.get("include")):
+        changed = {**planned, "topic_config_sync": {**sync, "include": UNKNOWN}}
+        # The plan was made without this change, so what it opens is still closed.
+        opened = planning.open_computed(SCHEMA, prior, changed, context.config)
+        opened["topic_config_sync"] = changed["topic_config_sync"]
+        context.planned = opened
+
+
+def _warn_of_destroy(context: PlanContext[Session], session: Session, prior: Object) -> None:
+    link = session.links.get(prior["name"])
+    if link is not None and link.mirror_topic_count > 0:
+        context.diagnostics.warning(
+            "Link has live mirror topics",
+            f"The link {link.name} has {link.mirror_topic_count} mirror topics. If they are not destroyed in the "
+            f"same run, "
+            'the engine refuses to delete the link (on_destroy = "REFUSE").',
+        )
+
+
+def _warn_of_replacement(context: PlanContext[Session], session: Session, prior: Object) -> None:
+    link = session.links.get(prior["name"])
+    if link is not None and link.mirror_topic_count > 0:
+        context.diagnostics.warning(
+            "Replaced link has live mirror topics",
+            f"The link {link.name} has {link.mirror_topic_count} mirror topics. Those of this configuration that "
+            f"refer to "
+            "the link are replaced along with it when its name or prefix changes; for others use "
+            "`replace_triggered_by` in "
+            "their lifecycle block, or remove them first: the engine refuses to delete a link with live mirror topics.",
+            min(context.replace, key=str),
+        )
+
+
+def _check_interval(context: PlanContext[Session], session: Session, planned: Object) -> None:
+    sync = planned.get("topic_config_sync")
+    interval = sync.get("interval_ms") if isinstance(sync, dict) else None
+    minimum = session.engine.limits.min_sync_interval_ms
+    if isinstance(interval, int) and interval < minimum:
+        context.diagnostics.error(
+            "Sync interval too short",
+            f"This engine allows intervals of at least {minimum} ms (min_sync_interval_ms), the plan has {interval} "
+            f"ms.",
+            ("topic_config_sync", "interval_ms"),
+        )
+
+
+def _check_create(context: PlanContext[Session], session: Session, planned: Object) -> None:
+    name, prefix = planned["name"], planned.get("topic_prefix")
+    if name in session.links.existing() and not session.link_names.has_seen(name):
+        context.diagnostics.error(
+            "Link exists already",
+            f"The engine has a link {name} that is not in Terraform's state. To manage it here, import it "
+            f"(`terraform import ADDRESS {name}`, or an import block with this id); else choose another name.",
+            ("name",),
+        )
+        return
+    names = session.links.plan(name, "" if prefix is None else prefix)
+    limit = session.engine.limits.max_links
+    if len(names) > limit:
+        context.diagnostics.error(
+            "Too many cluster links",
+            f"This plan needs {len(names)} links; the engine allows {limit} per destination cluster. Links that are "
+            "destroyed in the same plan free no place. Remove links first, or raise limits.max_links of the engine.",
+            ("name",),
+        )
+    if isinstance(prefix, str) and (others := session.links.others_with_prefix(name, prefix)):
+        context.diagnostics.error(
+            "Prefix in use",
+            f'The prefix "{prefix}" belongs to the link {others[0]}. Each link needs a prefix of its own.',
+            ("topic_prefix",),
+        )
+
+
+def _ask_engine(context: PlanContext[Session], session: Session, planned: Object) -> None:
+    """Lets the engine check what only it knows, such as the names of properties."""
+    if not cty.is_wholly_known({key: value for key, value in context.config.items() if key != "timeouts"}):
+        return
+    message = link_convert.to_message(planned)
+    prior = context.prior
+    try:
+        if prior is None:
+            session.client.create_link(message, token="", seconds=READ_SECONDS, validate_only=True)
+        elif mask := link_convert.changed_fields(prior, planned):
+            session.client.update_link(message, mask, seconds=READ_SECONDS, validate_only=True)
+    except EngineError as error:
+        # A link that is replaced is still there, with its name, its prefix and its place among the links.
+        replaced = prior is None and session.link_names.has_seen(message.name)
+        if replaced and error.code is not grpc.StatusCode.INVALID_ARGUMENT and not error.is_unreachable:
+            return
+        # A renamed link needs no place of its own; the engine cannot know, and the limit was checked above.
+        if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return
+        raise DiagnosticError(error.diagnostics) from error

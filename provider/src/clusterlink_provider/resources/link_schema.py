@@ -1,0 +1,146 @@
+"""The schema of `clusterlink_link`."""
+
+from clusterlink_provider.framework import cty
+from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.resources import checks
+from clusterlink_provider.resources.durations import timeouts_attribute
+
+DEFAULT_INTERVAL_MS = 5000
+# The engine may ask for more; less than this it never allows.
+MIN_INTERVAL_MS = 1000
+
+_REMOTE_CLUSTER = {
+    "bootstrap_servers": Attribute(
+        description="Addresses (`host:port`) at which brokers of the remote cluster are found first; the order means "
+        "nothing. A change is made in place; it must lead to the same cluster.",
+        type=cty.set_of(cty.STRING),
+        required=True,
+        validators=(checks.not_empty, checks.host_and_port),
+    ),
+    "cluster_id": Attribute(
+        description="Id of the remote cluster. Default: the id that the cluster tells. If given, the engine refuses "
+        "another cluster. A change to another id replaces the link.",
+        type=cty.STRING,
+        optional=True,
+        computed=True,
+        keep_prior=True,
+    ),
+    "security_protocol": Attribute(
+        description="How to connect to the remote cluster. Default `PLAINTEXT`, the only value in this version. A "
+        "change is made in place.",
+        type=cty.STRING,
+        optional=True,
+        computed=True,
+        default="PLAINTEXT",
+        validators=(checks.one_of("PLAINTEXT", later=("SSL", "SASL_PLAINTEXT", "SASL_SSL")),),
+    ),
+}
+
+_TOPIC_CONFIG_SYNC = {
+    "interval_ms": Attribute(
+        description="Time between two comparisons, in milliseconds; at least 1000. Default 5000. A change is made in "
+        "place.",
+        type=cty.NUMBER,
+        optional=True,
+        computed=True,
+        default=DEFAULT_INTERVAL_MS,
+        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
+    ),
+    "include": Attribute(
+        description="Names of the topic settings that follow the source topic. Default: the engine's list. A change is "
+        "made in place; leaving it out goes back to the engine's list.",
+        type=cty.set_of(cty.STRING),
+        optional=True,
+        computed=True,
+        keep_prior=True,
+        validators=(checks.not_empty,),
+    ),
+}
+
+SCHEMA = Schema(
+    description="A cluster link: a named connection from a remote Kafka cluster (the source) to the engine's local "
+    "cluster (the destination), on which mirror topics are made.",
+    attributes={
+        "id": Attribute(description="Same as `name`.", type=cty.STRING, computed=True, keep_prior=True),
+        "name": Attribute(
+            description='Name of the link, unique on the engine: letters and digits of ASCII, ".", "_" and "-". A '
+            "change replaces the link.",
+            type=cty.STRING,
+            required=True,
+            replace=True,
+            validators=(checks.legal_name,),
+        ),
+        "mode": Attribute(
+            description="Which end the local cluster is. Default `DESTINATION` (it holds the mirror topics), the only "
+            "value in this version. A change replaces the link.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="DESTINATION",
+            replace=True,
+            validators=(checks.one_of("DESTINATION", later=("BIDIRECTIONAL", "SOURCE")),),
+        ),
+        "remote_cluster": Attribute(
+            description="The Kafka cluster at the other end.", required=True, nested=_REMOTE_CLUSTER
+        ),
+        "topic_prefix": Attribute(
+            description="Put before the name of each mirror topic; unique among the links of the engine. Default: "
+            "none, "
+            "mirror topics have the name of their source topic. A change replaces the link and its mirror topics.",
+            type=cty.STRING,
+            optional=True,
+            replace=True,
+            validators=(checks.legal_name,),
+        ),
+        "paused": Attribute(
+            description="Whether mirroring rests on the whole link. Default false. A change is made in place.",
+            type=cty.BOOL,
+            optional=True,
+            computed=True,
+            default=False,
+        ),
+        "topic_config_sync": Attribute(
+            description="Keeps settings of the mirror topics equal to those of their source topics. A change is made "
+            "in "
+            "place.",
+            optional=True,
+            computed=True,
+            default={},
+            nested=_TOPIC_CONFIG_SYNC,
+        ),
+        "config": Attribute(
+            description="Further properties of the link by their Cluster Linking names, with values as text. Default: "
+            "none. A change is made in place; a property that is taken out goes back to its default.",
+            type=cty.map_of(cty.STRING),
+            optional=True,
+            validators=(checks.no_null_values,),
+        ),
+        "on_destroy": Attribute(
+            description="What to do on destroy while the link has live mirror topics. Default `REFUSE`, the only value "
+            "in this version. A change touches nothing.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="REFUSE",
+            validators=(checks.one_of("REFUSE", later=("FAILOVER",)),),
+        ),
+        "timeouts": timeouts_attribute(),
+        "link_id": Attribute(
+            description="Id that the engine gave the link; never used again for another.",
+            type=cty.STRING,
+            computed=True,
+            keep_prior=True,
+        ),
+        "state": Attribute(
+            description="State as last seen: `ACTIVE`, `PAUSED`, `UNAVAILABLE` or `FAILED`. It comes and goes by "
+            "itself and is no reason for a change.",
+            type=cty.STRING,
+            computed=True,
+        ),
+        "error": Attribute(
+            description="What is wrong, as last seen, while the state is `UNAVAILABLE` or `FAILED`; else null.",
+            type=cty.STRING,
+            computed=True,
+        ),
+    },
+)

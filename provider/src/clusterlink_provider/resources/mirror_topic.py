@@ -1,0 +1,132 @@
+"""The resource `clusterlink_mirror_topic`."""
+
+import uuid
+
+from clusterlink_proto import v1
+
+from clusterlink_provider.engine_client import EngineError, attempt
+from clusterlink_provider.framework import planning
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework.planning import Object
+from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
+from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
+from clusterlink_provider.resources.durations import timeout
+from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
+from clusterlink_provider.resources.session import Session, require
+
+_DISPOSALS = {
+    "KEEP_TOPIC": v1.TOPIC_DISPOSAL_KEEP_TOPIC,
+    "DELETE_TOPIC": v1.TOPIC_DISPOSAL_DELETE_TOPIC,
+}
+
+
+class MirrorTopicResource:
+    """Life of a mirror topic under Terraform."""
+
+    type_name = "clusterlink_mirror_topic"
+    schema = SCHEMA
+
+    def validate(self, config: Object, diagnostics: Diagnostics) -> None:
+        """Has no rules over several attributes yet."""
+
+    def seen(self, session: Session, state: Object) -> None:
+        """Remembers the name as one that is in the state."""
+        session.mirror_names.saw(state.get("name"))
+
+    def read(self, context: StateContext[Session]) -> None:
+        """Asks the engine for the mirror topic."""
+        session, state = require(context), context.state
+        if state is None:
+            return
+        topic = session.client.get_mirror_topic(state["name"], state["link"])
+        if topic is None:
+            context.state = None
+        else:
+            context.state = mirror_topic_convert.from_message(topic, planning.fill_defaults(SCHEMA, state))
+
+    def plan(self, context: PlanContext[Session]) -> None:
+        """Applies the rules for mirror topics."""
+        mirror_topic_plan.plan(context)
+
+    def create(self, context: ApplyContext[Session]) -> None:
+        """Makes the mirror topic; one that may be there after a lost answer goes into the state, with the error."""
+        session, planned = require(context), context.planned
+        seconds = timeout(planned, "create")
+        message = mirror_topic_convert.to_message(planned)
+        try:
+            topic = session.client.create_mirror_topic(message, token=str(uuid.uuid4()), seconds=seconds)
+        except EngineError as error:
+            found = None if error.is_definite else attempt(lambda: _find(session, message))
+            if found is not None:
+                context.state = mirror_topic_convert.from_message(found, planned)
+            raise
+        context.state = mirror_topic_convert.from_message(topic, planned)
+        if topic.paused != message.paused:
+            topic = session.client.set_mirror_topic_paused(topic.name, topic.link, message.paused, seconds=seconds)
+            context.state = mirror_topic_convert.from_message(topic, planned)
+        _refuse_failed(topic)
+
+    def update(self, context: ApplyContext[Session]) -> None:
+        """Changes what differs; a mirror topic that has failed is left alone, with the reason."""
+        session, planned, prior = require(context), context.planned, context.prior or {}
+        seconds = timeout(planned, "update")
+        name, link = prior["name"], prior["link"]
+        topic = session.client.get_mirror_topic(name, link)
+        if topic is None:
+            context.state = None
+            raise DiagnosticError.of(
+                "Mirror topic is gone", f"{prior['id']} was deleted by somebody else. Plan again to make it anew."
+            )
+        context.state = mirror_topic_convert.from_message(topic, prior)
+        _refuse_failed(topic)
+        message = mirror_topic_convert.to_message(planned)
+        try:
+            if (planned.get("config") or {}) != dict(topic.config):
+                topic = session.client.update_mirror_topic(message, ["config"], seconds=seconds)
+                context.state = mirror_topic_convert.from_message(topic, prior)
+            if topic.paused != message.paused:
+                topic = session.client.set_mirror_topic_paused(name, link, message.paused, seconds=seconds)
+        except EngineError:
+            found = attempt(lambda: session.client.get_mirror_topic(name, link))
+            if found is not None:
+                context.state = mirror_topic_convert.from_message(found, prior)
+            raise
+        context.state = mirror_topic_convert.from_message(topic, planned)
+        _refuse_failed(topic)
+
+    def delete(self, context: ApplyContext[Session]) -> None:
+        """Detaches the mirror topic or deletes its topic, as `on_destroy` says."""
+        session, prior = require(context), context.prior or {}
+        disposal = _DISPOSALS[prior.get("on_destroy") or "KEEP_TOPIC"]
+        session.client.delete_mirror_topic(prior["name"], prior["link"], disposal, seconds=timeout(prior, "delete"))
+        context.state = None
+
+    def import_state(self, identifier: str, diagnostics: Diagnostics) -> Object:
+        """Takes `<link>/<mirror topic>` as the identifier."""
+        link, slash, name = identifier.partition("/")
+        if not (link and slash and name) or "/" in name:
+            diagnostics.error(
+                "Invalid import id",
+                f'Expected "<link>/<mirror topic>", for example "from-primary/orders", got "{identifier}".',
+            )
+        return {"id": identifier, "link": link, "name": name}
+
+
+def _find(session: Session, wanted: v1.MirrorTopic) -> v1.MirrorTopic | None:
+    """Looks for a mirror topic whose create may have got through; its name may not have been known before."""
+    if wanted.name:
+        return session.client.get_mirror_topic(wanted.name, wanted.link)
+    topics = session.client.list_mirror_topics(wanted.link)
+    return next((topic for topic in topics if topic.source_topic == wanted.source_topic), None)
+
+
+def _refuse_failed(topic: v1.MirrorTopic) -> None:
+    if mirror_topic_convert.status(topic) != "FAILED":
+        return
+    raise DiagnosticError.of(
+        "Mirror topic has failed",
+        f"{topic.link}/{topic.name} has stopped with {topic.error}: {topic.error_message}\n\nNothing was changed "
+        '(on_failed = "REFUSE"). Once the cause is understood, replace the mirror topic '
+        "(`terraform apply -replace=ADDRESS`), or remove it.",
+        ("status",),
+    )

@@ -1,0 +1,49 @@
+"""A mirror topic as Terraform's state, and as the engine's message."""
+
+from clusterlink_proto import v1
+
+from clusterlink_provider.framework.planning import Object
+from clusterlink_provider.resources.link_convert import error_text
+
+_STATE_PREFIX = "MIRROR_TOPIC_STATE_"
+
+
+def to_message(state: Object) -> v1.MirrorTopic:
+    """Makes the engine's message; what is null or unknown is left to the engine."""
+    name, factor = state.get("name"), state.get("replication_factor")
+    return v1.MirrorTopic(
+        link=state["link"],
+        source_topic=state["source_topic"],
+        name=name if isinstance(name, str) else "",
+        replication_factor=factor if isinstance(factor, int) else 0,
+        config=state.get("config") or {},
+        paused=state["status"] == "PAUSED",
+    )
+
+
+def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
+    """Makes the state of a mirror topic; what only Terraform knows is taken from `base`."""
+    return {
+        **base,
+        "id": f"{topic.link}/{topic.name}",
+        "link": topic.link,
+        "source_topic": topic.source_topic,
+        "name": topic.name,
+        "status": status(topic),
+        "replication_factor": topic.replication_factor or None,
+        "config": dict(topic.config) or ({} if base.get("config") == {} else None),
+        "partitions": topic.partition_count,
+        "source_topic_id": topic.source_topic_id or None,
+        "observed_status": v1.MirrorTopicState.Name(topic.state).removeprefix(_STATE_PREFIX),
+        "error": error_text(topic.error, topic.error_message),
+    }
+
+
+def status(topic: v1.MirrorTopic) -> str:
+    """Tells what is wanted of the mirror topic, or FAILED when that cannot be had without somebody's help.
+
+    What comes and goes by itself (source or link away) does not show here, so that an untouched world has no drift.
+    """
+    if topic.state == v1.MIRROR_TOPIC_STATE_FAILED:
+        return "FAILED"
+    return "PAUSED" if topic.paused or topic.state == v1.MIRROR_TOPIC_STATE_PAUSED else "ACTIVE"

@@ -1,0 +1,133 @@
+"""The rules for mirror topics at plan time. The engine enforces them too; here they are found early."""
+
+from typing import Final
+
+import grpc
+
+from clusterlink_provider.engine_client import EngineError
+from clusterlink_provider.framework import cty
+from clusterlink_provider.framework.cty import Unknown
+from clusterlink_provider.framework.diagnostics import DiagnosticError
+from clusterlink_provider.framework.planning import Object, is_known
+from clusterlink_provider.framework.provider import PlanContext
+from clusterlink_provider.resources import mirror_topic_convert
+from clusterlink_provider.resources.checks import TOPIC_NAME_LIMIT
+from clusterlink_provider.resources.session import Session
+
+# On the worst night, with the source gone, a plan must not take longer than this per new mirror topic.
+_CHECK_SECONDS: Final = 3.0
+
+
+def plan(context: PlanContext[Session]) -> None:
+    """Checks a planned create or update; a destroy has no rules."""
+    planned, session = context.planned, context.session
+    if planned is None:
+        return
+    if session is not None:
+        _plan_name(context, session, planned)
+    prior = context.prior
+    if prior is not None and prior.get("status") == "FAILED":
+        context.diagnostics.warning(
+            "Mirror topic has failed",
+            f"{prior['id']} cannot go on by itself: {prior.get('error')}. Apply will refuse to change it. Once the "
+            f"cause is "
+            "understood, replace it (`terraform apply -replace=ADDRESS`), or remove it.",
+            ("status",),
+        )
+    if session is None or context.replace or context.diagnostics.has_errors:
+        return
+    if prior is None:
+        _ask_about_create(context, session, planned)
+    else:
+        _ask_about_update(context, session, planned, prior)
+
+
+def _plan_name(context: PlanContext[Session], session: Session, planned: Object) -> None:
+    """Plans the name that follows from the link's prefix, which this walk may be about to change."""
+    link, source = planned["link"], planned["source_topic"]
+    if isinstance(link, Unknown) or isinstance(source, Unknown):
+        return
+    prefix = session.links.prefix_of(link)
+    if prefix is None or isinstance(prefix, Unknown):
+        return
+    expected = prefix + source
+    given = context.config.get("name")
+    if is_known(given) and given != expected:
+        context.diagnostics.error(
+            "Name does not fit",
+            f'The mirror topic of "{source}" on the link {link} is called "{expected}" (topic_prefix + '
+            f"source_topic), not "
+            f'"{given}". Leave `name` out, or give that name.',
+            ("name",),
+        )
+        return
+    if len(expected) > TOPIC_NAME_LIMIT:
+        context.diagnostics.error(
+            "Name too long",
+            f"With the link's prefix the name has {len(expected)} characters; Kafka allows {TOPIC_NAME_LIMIT}.",
+            ("source_topic",),
+        )
+        return
+    if given is None:
+        planned["name"] = expected
+    if context.prior is None:
+        planned["id"] = f"{link}/{expected}"
+    elif context.prior["name"] != expected:
+        context.replace.add(("name",))
+
+
+def _ask_about_create(context: PlanContext[Session], session: Session, planned: Object) -> None:
+    link = planned["link"]
+    if isinstance(link, Unknown) or not _is_known_enough(context):
+        return
+    if session.links.is_planned(link) or link not in session.links.existing():
+        # The link comes with the same apply; there is nobody yet who could look at the source.
+        return
+    try:
+        session.client.create_mirror_topic(
+            mirror_topic_convert.to_message(planned),
+            token="",
+            seconds=_CHECK_SECONDS,
+            validate_only=True,
+        )
+    except EngineError as error:
+        _judge(context, session, planned, error)
+
+
+def _judge(context: PlanContext[Session], session: Session, planned: Object, error: EngineError) -> None:
+    name = planned["name"]
+    if error.is_unreachable:
+        context.diagnostics.warning(
+            "Source not checked",
+            f"Whether {planned['source_topic']} can be mirrored could not be found out within {_CHECK_SECONDS:g} s: "
+            f"{error.message or error.code.name}. Apply will try again.",
+            ("source_topic",),
+        )
+        return
+    if error.code is grpc.StatusCode.ALREADY_EXISTS and is_known(name):
+        if session.mirror_names.has_seen(name):
+            # It is in the state: this create is the second half of a replacement.
+            return
+        found = session.client.get_mirror_topic(name)
+        if found is not None:
+            identifier = f"{found.link}/{found.name}"
+            context.diagnostics.error(
+                "Mirror topic exists already",
+                f"The engine has a mirror topic {identifier} that is not in Terraform's state. To manage it here, "
+                f"import it "
+                f"(`terraform import ADDRESS {identifier}`, or an import block with this id).",
+                ("source_topic",),
+            )
+            return
+    raise DiagnosticError(error.diagnostics) from error
+
+
+def _ask_about_update(context: PlanContext[Session], session: Session, planned: Object, prior: Object) -> None:
+    if not _is_known_enough(context) or (planned.get("config") or {}) == (prior.get("config") or {}):
+        return
+    message = mirror_topic_convert.to_message(planned)
+    session.client.update_mirror_topic(message, ["config"], seconds=_CHECK_SECONDS, validate_only=True)
+
+
+def _is_known_enough(context: PlanContext[Session]) -> bool:
+    return cty.is_wholly_known({key: value for key, value in context.config.items() if key != "timeouts"})

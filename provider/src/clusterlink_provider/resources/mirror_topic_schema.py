@@ -1,0 +1,107 @@
+"""The schema of `clusterlink_mirror_topic`."""
+
+from clusterlink_provider.framework import cty
+from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.resources import checks
+from clusterlink_provider.resources.durations import timeouts_attribute
+
+SCHEMA = Schema(
+    description="A mirror topic: a read-only copy of a topic of the remote cluster, equal to it byte for byte and "
+    "offset "
+    "for offset.",
+    attributes={
+        "id": Attribute(description="`<link>/<name>`.", type=cty.STRING, computed=True, keep_prior=True),
+        "link": Attribute(
+            description="Name of the link. A change replaces the mirror topic.",
+            type=cty.STRING,
+            required=True,
+            replace=True,
+            validators=(checks.legal_name,),
+        ),
+        "source_topic": Attribute(
+            description="Name of the topic on the remote cluster. A change replaces the mirror topic.",
+            type=cty.STRING,
+            required=True,
+            replace=True,
+            validators=(checks.legal_name,),
+        ),
+        "name": Attribute(
+            description="Name of the mirror topic: `topic_prefix` of the link + `source_topic`; anything else is "
+            "refused. "
+            "Default: that name. A change replaces the mirror topic.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            replace=True,
+            keep_prior=True,
+            validators=(checks.legal_name,),
+        ),
+        "status": Attribute(
+            description="What is wanted: `ACTIVE` (default) or `PAUSED`. Shows `FAILED` when the mirror topic cannot "
+            "go "
+            "on by itself. A change is made in place.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="ACTIVE",
+            validators=(checks.one_of("ACTIVE", "PAUSED", later=("PROMOTED", "FAILED_OVER")),),
+        ),
+        "replication_factor": Attribute(
+            description="Copies of each partition on the local cluster. Default: the local cluster's own. A change "
+            "replaces the mirror topic.",
+            type=cty.NUMBER,
+            optional=True,
+            computed=True,
+            replace=True,
+            keep_prior=True,
+            validators=(checks.at_least(1, "copies"),),
+        ),
+        "config": Attribute(
+            description="Settings of the mirror topic that the link does not sync, with values as text. Default: "
+            "none. A "
+            "change is made in place; a setting that is taken out goes back to its default.",
+            type=cty.map_of(cty.STRING),
+            optional=True,
+            validators=(checks.no_null_values,),
+        ),
+        "on_destroy": Attribute(
+            description="What destroy does with the topic: `KEEP_TOPIC` (default) detaches it and keeps its data, "
+            "`DELETE_TOPIC` deletes both. A change touches nothing.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="KEEP_TOPIC",
+            validators=(checks.one_of("KEEP_TOPIC", "DELETE_TOPIC", later=("DELETE_TOPIC_WITH_DATA",)),),
+        ),
+        "on_failed": Attribute(
+            description="What apply does with a mirror topic that has failed. Default `REFUSE` (it explains), the only "
+            "value in this version. A change touches nothing.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="REFUSE",
+            validators=(checks.one_of("REFUSE", later=("REBUILD",)),),
+        ),
+        "timeouts": timeouts_attribute(),
+        "partitions": Attribute(
+            description="Number of partitions, that of the source topic.",
+            type=cty.NUMBER,
+            computed=True,
+            keep_prior=True,
+        ),
+        "source_topic_id": Attribute(
+            description="Id of the source topic on the remote cluster.", type=cty.STRING, computed=True, keep_prior=True
+        ),
+        "observed_status": Attribute(
+            description="State as last seen, by the engine's name, for example `ACTIVE`, `LINK_PAUSED` or "
+            "`SOURCE_UNAVAILABLE`. It comes and goes by itself and is no reason for a change.",
+            type=cty.STRING,
+            computed=True,
+        ),
+        "error": Attribute(
+            description="What is wrong, as last seen: the error's name and a sentence; else null.",
+            type=cty.STRING,
+            computed=True,
+        ),
+    },
+)

@@ -1,0 +1,132 @@
+"""What one walk of Terraform knows: the engine, its links, and which names the walk has seen or planned so far.
+
+Calls come from many threads; one lock guards the names. The list of links is fetched once per walk: a plan of 300
+resources asks the engine once.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from clusterlink_proto import v1
+
+from clusterlink_provider.engine_client import EngineClient
+from clusterlink_provider.framework.cty import Unknown
+from clusterlink_provider.framework.diagnostics import DiagnosticError
+from clusterlink_provider.framework.provider import Context
+
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """A value that is fetched by the first who asks; a failed attempt is repeated by the next."""
+
+    def __init__(self, fetch: Callable[[], T]) -> None:
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._values: list[T] = []
+
+    def get(self) -> T:
+        with self._lock:
+            if not self._values:
+                self._values.append(self._fetch())
+            return self._values[0]
+
+
+class Names:
+    """Names of one type of object: those in Terraform's state, and those that go away in this walk."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+
+    def saw(self, name: object) -> None:
+        """Remembers that an object of this name is in the state."""
+        if isinstance(name, str):
+            with self._lock:
+                self._seen.add(name)
+
+    def has_seen(self, name: str) -> bool:
+        """Tells whether an object of this name was in the state. A replaced object is planned as if it were new."""
+        with self._lock:
+            return name in self._seen
+
+
+class Links:
+    """The links of the engine, as this walk will have changed them."""
+
+    def __init__(self, fetch: Callable[[], Iterable[v1.Link]]) -> None:
+        self._existing: _Once[dict[str, v1.Link]] = _Once(lambda: {link.name: link for link in fetch()})
+        self._lock = threading.Lock()
+        # Prefix by name of the links that this walk creates; a prefix may still be unknown.
+        self._planned: dict[str, str | Unknown] = {}
+        self._leaving: set[str] = set()
+
+    def existing(self) -> dict[str, v1.Link]:
+        """Gives the links by name that the engine had when the walk first asked, without those deleted since."""
+        links = self._existing.get()
+        with self._lock:
+            return {name: link for name, link in links.items() if name not in self._leaving}
+
+    def get(self, name: str) -> v1.Link | None:
+        """Gives one of the engine's links, also one that leaves in this walk."""
+        return self._existing.get().get(name)
+
+    def plan(self, name: str, prefix: str | Unknown) -> set[str]:
+        """Remembers a link to be created; gives the names of all links that there will be."""
+        existing = self.existing()
+        with self._lock:
+            self._planned[name] = prefix
+            return existing.keys() | self._planned.keys()
+
+    def leave(self, name: str) -> None:
+        """Remembers that a link goes away: it is replaced, or it has been deleted."""
+        with self._lock:
+            self._leaving.add(name)
+
+    def is_planned(self, name: str) -> bool:
+        """Tells whether this walk creates the link (anew)."""
+        with self._lock:
+            return name in self._planned
+
+    def prefix_of(self, name: str) -> str | Unknown | None:
+        """Gives the prefix that a link will have; None if there is no such link, as far as we know."""
+        with self._lock:
+            if name in self._planned:
+                return self._planned[name]
+        link = self.existing().get(name)
+        return None if link is None else link.topic_prefix
+
+    def others_with_prefix(self, name: str, prefix: str) -> list[str]:
+        """Names the other links that have or will have a prefix."""
+        found = {other for other, link in self.existing().items() if link.topic_prefix == prefix}
+        with self._lock:
+            found |= {other for other, planned in self._planned.items() if planned == prefix}
+        return sorted(found - {name})
+
+
+class Session:
+    """One configured provider, for one walk."""
+
+    def __init__(self, client: EngineClient, engine: v1.Engine) -> None:
+        self.client = client
+        self.engine = engine
+        self.links = Links(client.list_links)
+        self.link_names = Names()
+        self.mirror_names = Names()
+
+
+def require(context: Context[Session]) -> Session:
+    """Gives the session of a call that cannot do without.
+
+    Raises:
+        DiagnosticError: The provider's configuration is not known yet.
+    """
+    if context.session is None:
+        raise DiagnosticError.of(
+            "Provider not configured",
+            "The provider's `endpoint` is not known yet. Give it a value that does not depend on other resources, or "
+            "apply "
+            "those first with -target.",
+        )
+    return context.session
