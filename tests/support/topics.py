@@ -44,7 +44,8 @@ def log_starts(bootstrap: str, topic: str) -> dict[int, int]:
 
 def delete_records(bootstrap: str, topic: str, before: Mapping[int, int]) -> None:
     """Moves the log start of partitions."""
-    futures = admin(bootstrap).delete_records([TopicPartition(topic, p, o) for p, o in before.items()])
+    client = admin(bootstrap)  # a client that nobody holds forgets what it was asked
+    futures = client.delete_records([TopicPartition(topic, p, o) for p, o in before.items()])
     for future in futures.values():
         future.result(_TIMEOUT)
 

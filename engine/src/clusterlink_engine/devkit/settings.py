@@ -32,6 +32,8 @@ def properties(
         "num.partitions": 1,
         "default.replication.factor": replicas,
         "auto.create.topics.enable": False,
+        # Records with old timestamps would be gone after the first check, half a minute after the start.
+        "log.retention.ms": -1,
         # Few partitions of the internal topics: each is files to open at a start.
         "offsets.topic.num.partitions": replicas,
         "offsets.topic.replication.factor": replicas,

@@ -1,0 +1,254 @@
+"""Proves that a topic is the mirror of another, with nothing of the product.
+
+What a consumer sees is compared record by record: at every offset that a `read_committed` consumer sees at the source
+the mirror has the same record, and at no other offset it has any, in both isolation levels. Where asked, the record
+batches are compared byte by byte, too. Both topics must be at rest.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from tests.support import raw as raw_batches
+from tests.support import reading, topics
+
+_TIMEOUT = 30.0
+# Differences kept for each partition; all are counted.
+_SHOWN = 10
+
+T = TypeVar("T")
+
+
+@dataclass
+class PartitionComparison:
+    """What was found in one partition.
+
+    Attributes:
+        partition: Its number.
+        source_start: Log start of the source.
+        mirror_start: Log start of the mirror.
+        source_end: Log end of the source, as far as transactions are decided.
+        mirror_end: Log end of the mirror.
+        records: Records compared, once for each isolation level of the mirror.
+        batches: Batches compared byte by byte.
+        count: Number of differences.
+        differences: The first of them, in words.
+    """
+
+    partition: int
+    source_start: int = 0
+    mirror_start: int = 0
+    source_end: int = 0
+    mirror_end: int = 0
+    records: int = 0
+    batches: int = 0
+    count: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def differs(self, text: str) -> None:
+        """Notes a difference."""
+        self.count += 1
+        if self.count <= _SHOWN:
+            self.differences.append(text)
+
+
+@dataclass
+class Comparison:
+    """What was found in a topic.
+
+    Attributes:
+        source: The source topic.
+        mirror: The mirror topic.
+        partitions: By number.
+        differences: That concern no single partition.
+    """
+
+    source: str
+    mirror: str
+    partitions: list[PartitionComparison] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Returns whether the mirror is one."""
+        return not self.differences and not any(p.count for p in self.partitions)
+
+    @property
+    def records(self) -> int:
+        """Returns how many records were compared, counted once for each isolation level."""
+        return sum(p.records for p in self.partitions)
+
+    def __str__(self) -> str:
+        lines = [f"{self.mirror} is {'' if self.equal else 'NOT '}the mirror of {self.source}", *self.differences]
+        for p in self.partitions:
+            lines.append(
+                f"partition {p.partition}: log start {p.source_start} / {p.mirror_start}, log end {p.source_end} /"
+                f" {p.mirror_end}, {p.records} records and {p.batches} batches compared, {p.count} differences"
+            )
+            lines.extend(f"  {text}" for text in p.differences)
+            if p.count > len(p.differences):
+                lines.append(f"  ... and {p.count - len(p.differences)} more")
+        return "\n".join(lines)
+
+
+def assert_mirrors(
+    source_bootstrap: str,
+    mirror_bootstrap: str,
+    source_topic: str,
+    mirror_topic: str | None = None,
+    *,
+    raw: bool = True,
+    records: int | None = None,
+) -> Comparison:
+    """Fails with all that was found unless the topic is the mirror; `records` is how many must be in it at least."""
+    found = compare_topics(source_bootstrap, mirror_bootstrap, source_topic, mirror_topic, raw=raw)
+    assert found.equal, str(found)
+    if records is not None:
+        # Once for each isolation level: two empty topics are equal, too.
+        assert found.records >= 2 * records, f"expected {records} records:\n{found}"
+    return found
+
+
+def compare_topics(
+    source_bootstrap: str,
+    mirror_bootstrap: str,
+    source_topic: str,
+    mirror_topic: str | None = None,
+    *,
+    raw: bool = True,
+) -> Comparison:
+    """Compares a mirror with its source.
+
+    Args:
+        source_bootstrap: Where the source is.
+        mirror_bootstrap: Where the mirror is.
+        source_topic: Name of the source topic.
+        mirror_topic: Name of the mirror topic, if it is another.
+        raw: Whether batches are compared byte by byte, too; for sources without aborted transactions.
+    """
+    mirror_topic = mirror_topic or source_topic
+    found = Comparison(source_topic, mirror_topic)
+    source = _Side(source_bootstrap, source_topic)
+    mirror = _Side(mirror_bootstrap, mirror_topic)
+    if source.partitions != mirror.partitions:
+        found.differences.append(f"partitions: source {source.partitions}, mirror {mirror.partitions}")
+    for number in source.partitions:
+        if number in mirror.partitions:
+            found.partitions.append(_bounds(number, source, mirror))
+    with reading.consumer(source_bootstrap, "read_committed") as original:
+        for isolation in ("read_committed", "read_uncommitted"):
+            with reading.consumer(mirror_bootstrap, isolation) as copy:
+                for partition in found.partitions:
+                    _compare_records(partition, source, mirror, original, copy, isolation)
+    if raw:
+        for partition in found.partitions:
+            _compare_batches(partition, source, mirror)
+    return found
+
+
+class _Side:
+    """One of the two topics, with its offsets by partition."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.bootstrap = bootstrap
+        self.topic = topic
+        client = topics.admin(bootstrap)
+        described = client.list_topics(topic, timeout=_TIMEOUT).topics[topic]
+        self.partitions = sorted(described.partitions)
+
+        def offsets(spec: Any, isolation: Any) -> dict[int, int]:
+            asked = {TopicPartition(topic, p): spec for p in self.partitions}
+            if not asked:
+                return {}
+            futures = client.list_offsets(asked, isolation_level=isolation)
+            return {key.partition: future.result(_TIMEOUT).offset for key, future in futures.items()}
+
+        earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        self.starts = offsets(earliest, IsolationLevel.READ_UNCOMMITTED)
+        self.ends = offsets(latest, IsolationLevel.READ_UNCOMMITTED)
+        self.stable_ends = offsets(latest, IsolationLevel.READ_COMMITTED)
+        self.leaders = raw_batches.leaders(bootstrap, topic) if self.partitions else {}
+
+
+def _bounds(number: int, source: _Side, mirror: _Side) -> PartitionComparison:
+    found = PartitionComparison(
+        number, source.starts[number], mirror.starts[number], source.stable_ends[number], mirror.ends[number]
+    )
+    if found.source_start != found.mirror_start:
+        found.differs(f"log start: source {found.source_start}, mirror {found.mirror_start}")
+    if found.source_end != found.mirror_end:
+        found.differs(f"log end: source {found.source_end}, mirror {found.mirror_end}")
+    if mirror.stable_ends[number] != found.mirror_end:
+        found.differs(f"the mirror has an open transaction at {mirror.stable_ends[number]}")
+    return found
+
+
+def _compare_records(
+    found: PartitionComparison, source: _Side, mirror: _Side, original: Any, copy: Any, isolation: str
+) -> None:
+    number = found.partition
+    expected = (
+        (offset, reading.mirrored(content))
+        for offset, content in reading.records(
+            original, source.topic, number, found.source_start, source.stable_ends[number]
+        )
+    )
+    actual = reading.records(copy, mirror.topic, number, found.mirror_start, mirror.ends[number])
+    for offset, wanted, got in _aligned(expected, actual):
+        found.records += wanted is not None
+        if wanted != got:
+            found.differs(f"offset {offset}, {isolation}: {_explain(wanted, got)}")
+
+
+def _compare_batches(found: PartitionComparison, source: _Side, mirror: _Side) -> None:
+    def kept(side: _Side, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        number = found.partition
+        for base, batch in raw_batches.batches(side.leaders[number], side.topic, number, start, end):
+            if not raw_batches.attributes(batch) & raw_batches.CONTROL:
+                yield base, raw_batches.comparable(batch)
+
+    expected = kept(source, found.source_start, found.source_end)
+    actual = kept(mirror, found.mirror_start, found.mirror_end)
+    for base, wanted, got in _aligned(expected, actual):
+        found.batches += wanted is not None
+        if wanted is None:
+            found.differs(f"batch at {base}: only on the mirror")
+        elif got is None:
+            found.differs(f"batch at {base}: not on the mirror")
+        elif wanted != got:
+            # Positions count from the attributes; behind them the producer's fields are left out.
+            position = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), "the end")
+            found.differs(f"batch at {base}: bytes differ ({len(wanted)} and {len(got)}), first at {position}")
+
+
+def _aligned(left: Iterable[tuple[int, T]], right: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T | None, T | None]]:
+    """Walks two sequences with ascending offsets side by side, with None where one has nothing."""
+    lefts, rights = iter(left), iter(right)
+    one, other = next(lefts, None), next(rights, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            assert one is not None
+            yield one[0], one[1], None
+            one = next(lefts, None)
+        elif one is None or other[0] < one[0]:
+            yield other[0], None, other[1]
+            other = next(rights, None)
+        else:
+            yield one[0], one[1], other[1]
+            one, other = next(lefts, None), next(rights, None)
+
+
+def _explain(wanted: reading.Content | None, got: reading.Content | None) -> str:
+    if wanted is None or got is None:
+        return "a record only on the mirror" if wanted is None else "no record on the mirror"
+    names = ("key", "value", "headers", "timestamp type", "timestamp")
+    parts = zip(names, wanted, got, strict=True)
+    return "; ".join(f"{name}: source {_short(a)}, mirror {_short(b)}" for name, a, b in parts if a != b)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}... ({len(text)} characters)"
