@@ -10,12 +10,13 @@ from confluent_kafka import Producer
 from tests.support import topics
 from tests.support.compare import Comparison, assert_mirrors, compare_topics
 from tests.support.produce import CODECS, Record, varied, write
+from tests.support.waiting import wait_until
 
 PARTITIONS = 2
 BROKEN = 20  # index of the record that is broken; at offset 10 of partition 0
 
-# Batches of one record each are the same however they are timed.
-ONE_BY_ONE = {"batch.num.messages": 1}
+# Batches of one record each are the same however they are timed; and a repeated one must not be overtaken.
+ONE_BY_ONE = {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 1}
 
 Records = list[Record]
 
@@ -165,9 +166,12 @@ def abort(bootstrap: str, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic, "log_level": 0})
     producer.init_transactions(30)
     producer.begin_transaction()
+    before = topics.log_ends(bootstrap, topic)[0]
     producer.produce(topic, value, partition=0)
     assert producer.flush(30) == 0
     producer.abort_transaction(30)
+    # The answer comes before the marker is in the log.
+    wait_until(lambda: topics.log_ends(bootstrap, topic)[0] == before + 2, 30, "the marker of the aborted transaction")
 
 
 def test_aborted_record_that_a_careless_consumer_sees_is_found(pair: Pair, records: Records) -> None:
