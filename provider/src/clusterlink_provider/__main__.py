@@ -7,6 +7,8 @@ import sys
 # Public values of Terraform: they tell a start by Terraform from one by hand, and are no secret.
 _COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
 
+_COMMAND = "terraform-provider-clusterlink"
+
 
 def main() -> None:
     """Runs what was started. Each imports only what it needs: the plugin starts three times per plan."""
@@ -20,11 +22,17 @@ def main() -> None:
     # before the imports, which take long enough to be hit.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    from clusterlink_provider.framework.server import Service
-    from clusterlink_provider.plugin.process import serve
-    from clusterlink_provider.resources.provider import ClusterlinkProvider
+    try:
+        from clusterlink_provider.framework.server import Service
+        from clusterlink_provider.plugin.process import serve
+        from clusterlink_provider.resources.provider import ClusterlinkProvider
 
-    serve(Service(ClusterlinkProvider()).handler())
+        serve(Service(ClusterlinkProvider()).handler())
+    except Exception as error:
+        # Terraform shows its user the first line on standard output of a plugin that does not start, and nothing else.
+        line = f"the clusterlink provider cannot start ({type(error).__name__}: {error}); run: {_COMMAND} doctor\n"
+        os.write(1, line.encode())
+        raise
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _PARENT_CHECK_SECONDS = 2.0
 _GRACE_SECONDS = 0.5
 
 
-def serve(service: grpc.GenericRpcHandler[Any, Any]) -> None:
+def serve(service: "grpc.GenericRpcHandler[Any, Any]") -> None:
     """Serves until Terraform says that it is done, then ends the process. Does not return."""
     handshake = _take_stdout()
     hclog.set_up()
@@ -63,7 +63,7 @@ def _take_stdout() -> int:
     return handshake
 
 
-def _start(service: grpc.GenericRpcHandler[Any, Any], path: Path, done: threading.Event) -> tuple[grpc.Server, str]:
+def _start(service: "grpc.GenericRpcHandler[Any, Any]", path: Path, done: threading.Event) -> tuple[grpc.Server, str]:
     server = grpc.server(
         ThreadPoolExecutor(_WORKERS, thread_name_prefix="rpc"),
         handlers=[service, _stdio(), _controller(done)],
@@ -84,14 +84,14 @@ def _start(service: grpc.GenericRpcHandler[Any, Any], path: Path, done: threadin
     return server, certificate
 
 
-def _stdio() -> grpc.GenericRpcHandler[Any, Any]:
+def _stdio() -> "grpc.GenericRpcHandler[Any, Any]":
     def stream(_request: Any, _context: Any) -> Iterator[go_plugin_pb2.StdioData]:
         return iter(())
 
     return rpc.handlers(go_plugin_pb2.DESCRIPTOR.services_by_name["GRPCStdio"], {"StreamStdio": stream})
 
 
-def _controller(done: threading.Event) -> grpc.GenericRpcHandler[Any, Any]:
+def _controller(done: threading.Event) -> "grpc.GenericRpcHandler[Any, Any]":
     def shutdown(_request: Any, _context: Any) -> go_plugin_pb2.Empty:
         done.set()
         return go_plugin_pb2.Empty()

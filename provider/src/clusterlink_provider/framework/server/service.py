@@ -45,7 +45,7 @@ class Service:
     def __init__(self, provider: Provider[Any]) -> None:
         self._core: Core[Any] = Core(provider)
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+    def handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """Makes the handler for a gRPC server."""
         core = self._core
         methods: dict[str, Callable[..., Any]] = {
