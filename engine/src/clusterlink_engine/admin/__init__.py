@@ -1,0 +1,1 @@
+"""Administration of topics: a port, and its adapter on confluent-kafka."""

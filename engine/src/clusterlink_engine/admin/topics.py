@@ -1,0 +1,143 @@
+"""Settings and partitions of topics, by confluent-kafka's AdminClient, which does the routing and the retries.
+
+The adapter is the only place that knows the library; callers see `TopicAdmin`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
+
+from clusterlink_engine.errors import BrokerRefusedError, ClusterUnavailableError, KafkaError, Side
+from clusterlink_engine.settings import Security
+
+log = logging.getLogger(__name__)
+
+
+class TopicAdmin(Protocol):
+    """What the engine asks of a cluster's administration."""
+
+    async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
+        """Answers the effective settings, defaults included, of each topic.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses one of the topics.
+        """
+
+    async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
+        """Sets some settings of a topic and leaves the others.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
+
+    async def reset(self, topic: str, names: Collection[str]) -> None:
+        """Gives settings of a topic their default values back.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
+
+    async def grow(self, topic: str, partition_count: int) -> None:
+        """Gives a topic more partitions.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
+
+
+class ConfluentTopicAdmin:
+    """TopicAdmin on confluent-kafka. One for each cluster: each has threads of its own."""
+
+    def __init__(self, side: Side, bootstrap_servers: Sequence[str], security: Security, timeout: float) -> None:
+        """Makes the client; nothing is contacted before the first call.
+
+        Args:
+            side: Which cluster it is, for errors.
+            bootstrap_servers: Addresses `host:port`.
+            security: How to connect.
+            timeout: Seconds for each call.
+        """
+        self._side = side
+        self._timeout = timeout
+        self._client = AdminClient(
+            {
+                "bootstrap.servers": ",".join(bootstrap_servers),
+                "security.protocol": security.security_protocol,
+                "client.id": "clusterlink",
+                "log.connection.close": False,
+            },
+            logger=log.getChild("librdkafka"),
+        )
+
+    async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
+        """See TopicAdmin."""
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
+        if not resources:
+            return {}
+        futures = self._client.describe_configs(resources, request_timeout=self._timeout)
+        with self._translated(f"Reading the settings of {_names(topics)}"):
+            answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
+        return {
+            resource.name: {name: entry.value for name, entry in entries.items() if entry.value is not None}
+            for resource, entries in zip(futures, answers, strict=True)
+        }
+
+    async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
+        """See TopicAdmin."""
+        await self._alter(
+            topic,
+            [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in changes.items()],
+        )
+
+    async def reset(self, topic: str, names: Collection[str]) -> None:
+        """See TopicAdmin."""
+        await self._alter(
+            topic, [ConfigEntry(name, None, incremental_operation=AlterConfigOpType.DELETE) for name in names]
+        )
+
+    async def _alter(self, topic: str, entries: Sequence[ConfigEntry]) -> None:
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=list(entries))
+        futures = self._client.incremental_alter_configs([resource], request_timeout=self._timeout)
+        with self._translated(f'Changing settings of the topic "{topic}"'):
+            await asyncio.wrap_future(futures[resource])
+
+    async def grow(self, topic: str, partition_count: int) -> None:
+        """See TopicAdmin."""
+        futures = self._client.create_partitions(
+            [NewPartitions(topic, partition_count)], request_timeout=self._timeout, operation_timeout=self._timeout
+        )
+        with self._translated(f'Adding partitions to the topic "{topic}"'):
+            await asyncio.wrap_future(futures[topic])
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise translate(error, what, self._side) from error
+
+
+def translate(error: KafkaException, what: str, side: Side) -> KafkaError:
+    """Makes the engine's error of confluent-kafka's; `what` begins the message, for example "Reading settings of orders"."""
+    cause: Any = error.args[0]
+    if cause.code() < 0:  # raised by the library itself: time-outs, transport, name resolution
+        return ClusterUnavailableError(f"{what} failed: the {side} cluster does not answer ({cause.str()}).", side=side)
+    text = f"{what} was refused by the {side} cluster: {cause.name()} ({cause.str()})."
+    return BrokerRefusedError(text, side=side, code=cause.code(), name=cause.name(), retriable=bool(cause.retriable()))
+
+
+def _names(topics: Collection[str]) -> str:
+    first, *others = sorted(topics)
+    return f'the topic "{first}"' + (f" and {len(others)} others" if others else "")

@@ -1,0 +1,1 @@
+"""The gRPC API: thin; converts, calls `control`, converts."""

@@ -1,0 +1,133 @@
+"""One conversion for each message of `clusterlink.v1`."""
+
+from clusterlink_proto import v1
+
+from clusterlink_engine import __version__
+from clusterlink_engine.control.runtime import LinkRuntime
+from clusterlink_engine.errors import InvalidArgumentError
+from clusterlink_engine.mirror.partition import Partition, Phase
+from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, Link, MirrorTopic
+from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
+from clusterlink_engine.model.states import LinkState, MirrorTopicState
+from clusterlink_engine.model.topic_settings import CONFIGURABLE
+from clusterlink_engine.settings import Limits
+
+
+def link_spec(message: v1.Link) -> LinkSpec:
+    """Reads what a caller wants of a link.
+
+    Raises:
+        InvalidArgumentError: The mode is not known here.
+    """
+    if message.mode not in (v1.LINK_MODE_UNSPECIFIED, v1.LINK_MODE_DESTINATION):
+        raise InvalidArgumentError("This version knows the link mode DESTINATION only.", field="link.mode")
+    remote = message.remote_cluster
+    return LinkSpec(
+        name=message.name,
+        bootstrap_servers=tuple(remote.bootstrap_servers),
+        cluster_id=remote.cluster_id,
+        security_protocol=remote.security_protocol or "PLAINTEXT",
+        topic_prefix=message.topic_prefix,
+        paused=message.paused,
+        topic_config_sync_ms=message.topic_config_sync.interval_ms or DEFAULT_TOPIC_CONFIG_SYNC_MS,
+        topic_config_include=tuple(message.topic_config_sync.include),
+        config=dict(message.config),
+    )
+
+
+def mirror_spec(message: v1.MirrorTopic) -> MirrorTopicSpec:
+    """Reads what a caller wants of a mirror topic."""
+    return MirrorTopicSpec(
+        link=message.link,
+        source_topic=message.source_topic,
+        name=message.name,
+        replication_factor=message.replication_factor,
+        config=dict(message.config),
+        paused=message.paused,
+    )
+
+
+def engine(cluster_id: str, limits: Limits, instance_id: str) -> v1.Engine:
+    """Describes this engine."""
+    return v1.Engine(
+        version=__version__,
+        local_cluster_id=cluster_id,
+        limits=v1.Limits(max_links=limits.max_links, min_sync_interval_ms=limits.min_sync_interval_ms),
+        instance_id=instance_id,
+    )
+
+
+def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Link:
+    """Describes a link; without a runtime it was only checked and has no state."""
+    message = v1.Link(
+        name=stored.name,
+        link_id=stored.link_id,
+        mode=v1.LINK_MODE_DESTINATION,
+        remote_cluster=v1.RemoteCluster(
+            bootstrap_servers=stored.remote.bootstrap_servers,
+            cluster_id=stored.remote.cluster_id,
+            security_protocol=stored.remote.security_protocol,
+        ),
+        topic_prefix=stored.topic_prefix,
+        paused=stored.paused,
+        topic_config_sync=v1.TopicConfigSync(
+            interval_ms=stored.topic_config_sync.interval_ms,
+            include=stored.topic_config_sync.include or sorted(CONFIGURABLE),
+        ),
+        config=stored.config,
+        mirror_topic_count=mirror_topics,
+    )
+    if runtime is not None:
+        state = runtime.link_state(stored)
+        message.state = v1.LinkState.Value(f"LINK_STATE_{state}")
+        if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:
+            message.error, message.error_message = runtime.error.reason, str(runtime.error)
+    return message
+
+
+def mirror_topic(stored: MirrorTopic, runtime: LinkRuntime | None, *, partitions: bool = False) -> v1.MirrorTopic:
+    """Describes a mirror topic, with its partitions if asked; without a runtime it was only checked and has no state."""
+    message = v1.MirrorTopic(
+        link=stored.link,
+        source_topic=stored.source_topic,
+        name=stored.name,
+        source_topic_id=stored.source_topic_id,
+        topic_id=stored.topic_id,
+        partition_count=stored.partition_count,
+        replication_factor=max(stored.replication_factor, 0),
+        config=stored.config,
+        paused=stored.paused,
+    )
+    if runtime is not None:
+        state = runtime.mirror_state(stored)
+        message.state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
+        if state is MirrorTopicState.FAILED:
+            failure = stored.failures[min(stored.failures)]
+            message.error, message.error_message = failure.error, failure.message
+        elif state in (MirrorTopicState.SOURCE_UNAVAILABLE, MirrorTopicState.LINK_FAILED) and runtime.error is not None:
+            message.error, message.error_message = runtime.error.reason, str(runtime.error)
+        if partitions:
+            message.partitions.extend(_partitions(stored, runtime))
+    return message
+
+
+def _partitions(stored: MirrorTopic, runtime: LinkRuntime) -> list[v1.MirrorPartition]:
+    cores = {cursor.index: cursor.core for cursor in runtime.replication.cursors(stored.name)}
+    return [_partition(stored, index, cores.get(index)) for index in range(stored.partition_count)]
+
+
+def _partition(stored: MirrorTopic, index: int, core: Partition | None) -> v1.MirrorPartition:
+    failure = stored.failures.get(index)
+    message = v1.MirrorPartition(
+        partition=index, log_start_offset=-1, log_end_offset=-1, source_high_watermark=-1, lag=-1, state="STOPPED"
+    )
+    if core is not None:
+        message.state = core.phase.value
+        message.log_start_offset, message.log_end_offset = core.log_start, core.log_end
+        message.source_high_watermark = core.source_high_watermark
+        if core.log_end >= 0 and core.source_high_watermark >= 0:
+            message.lag = max(core.source_high_watermark - core.log_end, 0)
+    if failure is not None:
+        message.state = Phase.FAILED.value
+        message.error, message.error_message = failure.error, failure.message
+    return message

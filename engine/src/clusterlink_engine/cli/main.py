@@ -1,0 +1,75 @@
+"""The command `clusterlink`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clusterlink_engine import __version__, settings
+from clusterlink_engine.errors import ClusterlinkError
+
+EXIT_FAILURE = 1
+EXIT_BAD_SETTINGS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and answers its exit code: 0, 2 for bad settings or arguments, 1 for everything else."""
+    options = _parser().parse_args(arguments)
+    if options.command == "serve":
+        return _serve(options.config, options.listen, options.log_level)
+    return _demo(keep=options.keep)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clusterlink", description="Keeps mirror topics on stock Apache Kafka byte-identical and offset-exact."
+    )
+    parser.add_argument("--version", action="version", version=f"clusterlink {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the engine", description="Runs the engine until SIGTERM or SIGINT.")
+    serve.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
+    serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
+    demo = commands.add_parser(
+        "demo",
+        help="two Kafka clusters, the engine and terraform on this machine",
+        description="Starts two embedded Kafka clusters and the engine, mirrors a topic with terraform, and compares.",
+    )
+    demo.add_argument(
+        "--keep", action="store_true", help="leave everything running until Ctrl-C and print the addresses"
+    )
+    return parser
+
+
+def _serve(config: Path | None, listen: str | None, log_level: str | None) -> int:
+    flags: dict[str, object] = {}
+    if listen is not None:
+        flags["api"] = {"listen": listen}
+    if log_level is not None:
+        flags["log_level"] = log_level
+    try:
+        loaded = settings.load(config, flags=flags)
+    except settings.SettingsError as error:
+        print(f"clusterlink: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    # Imported here: a wrong setting is told at once, and the demo needs none of it.
+    from clusterlink_engine import app
+    from clusterlink_engine.observability import logging
+
+    logging.configure(loaded.log_level)
+    try:
+        asyncio.run(app.serve(loaded))
+    except ClusterlinkError as error:
+        print(f"clusterlink: {error}", file=sys.stderr)
+        return EXIT_FAILURE
+    return 0
+
+
+def _demo(*, keep: bool) -> int:
+    try:
+        from clusterlink_engine.devkit import demo
+    except ModuleNotFoundError as error:
+        print(f'clusterlink: the demo needs "clusterlink-engine[demo]" ({error.name} is missing)', file=sys.stderr)
+        return EXIT_FAILURE
+    return demo.run(keep=keep)

@@ -1,0 +1,377 @@
+"""The life of mirror topics: create, update, pause, resume, delete.
+
+Every step is stored before it is taken, so that a process that dies in between leaves a record that says how to go on:
+CREATING before the topic is created, DELETING before it is deleted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+
+from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
+from clusterlink_engine.control.state import State
+from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.errors import (
+    AlreadyExistsError,
+    BrokerRefusedError,
+    ClusterlinkError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    is_retriable,
+)
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase
+from clusterlink_engine.model.specs import MirrorTopicSpec
+from clusterlink_engine.model.topic_settings import mirror_settings
+from clusterlink_engine.tasks import Backoff, Tasks
+from clusterlink_engine.wire.cluster import TopicInfo
+
+log = logging.getLogger(__name__)
+
+# How long create waits until each partition has read its log end, so that its answer says what plan will say.
+_FIRST_PROBE_SECONDS = 5.0
+
+_SOURCE = "mirror_topic.source_topic"
+
+
+class MirrorTopics:
+    """The mirror topics of the local cluster."""
+
+    def __init__(self, state: State, runtimes: Runtimes, local: Local, topics: LocalTopics, tasks: Tasks) -> None:
+        self._state = state
+        self._runtimes = runtimes
+        self._topics = topics
+        self._admin = local.admin
+        self._tasks = tasks
+
+    def get(self, name: str, link: str = "") -> MirrorTopic:
+        """Answers a mirror topic; of a certain link, if one is named.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        mirror = self._state.mirrors.get(name)
+        if mirror is None or link not in ("", mirror.link):
+            of = f' of the link "{link}"' if link else ""
+            raise NotFoundError(
+                f'There is no mirror topic "{name}"{of}.', field="name", reason="MIRROR_TOPIC_NOT_FOUND"
+            )
+        return mirror
+
+    def list(self, link: str = "") -> list[MirrorTopic]:
+        """Answers all mirror topics, or those of a link, by name."""
+        return [mirror for _, mirror in sorted(self._state.mirrors.items()) if link in ("", mirror.link)]
+
+    def go_on(self) -> None:
+        """Finishes what an earlier process had begun."""
+        for mirror in list(self._state.mirrors.values()):
+            if mirror.phase is not Phase.ACTIVE:
+                self._tasks.start(f"finish {mirror.phase} of {mirror.name}", self._finish(mirror.name))
+
+    async def create(self, spec: MirrorTopicSpec, client_token: str, *, validate_only: bool) -> MirrorTopic:
+        """Creates a mirror topic, takes up a detached one, or only checks whether that could be done.
+
+        Raises:
+            RequestError: The request is wrong, or the topic cannot be created; nothing is left behind.
+            KafkaError: A cluster did not answer. If the intent was stored already, the engine goes on by itself, and a
+                create with the same token waits for it.
+        """
+        link = self._link(spec.link)
+        name = spec.mirror_name(link.topic_prefix)
+        spec.check(link.topic_config_sync.include)
+        async with self._state.locked("mirror", name):
+            existing = self._state.mirrors.get(name)
+            if existing is not None:
+                if not client_token or existing.client_token != client_token:
+                    raise AlreadyExistsError(
+                        f'The mirror topic "{name}" exists already, on the link "{existing.link}"; import it as '
+                        f"{existing.link}/{name}.",
+                        field=_SOURCE,
+                        reason="MIRROR_TOPIC_EXISTS",
+                    )
+                return await self._complete(existing)
+            source = await self._source(self._runtimes[link.name], spec.source_topic)
+            mirror, detached = await self._plan(spec, name, client_token, link, source)
+            if validate_only:
+                return mirror
+            await self._state.write(
+                mirror, gone={name: "detached"} if detached else None, guard=lambda: self._check_link(link)
+            )
+            return await self._complete(mirror, first=True)
+
+    async def update(
+        self, name: str, link: str, config: Mapping[str, str], fields: Collection[str], *, validate_only: bool
+    ) -> MirrorTopic:
+        """Changes the settings of a mirror topic; `fields` may name "config" only.
+
+        Raises:
+            RequestError: The request is wrong.
+        """
+        for field in fields:
+            if field != "config":
+                raise InvalidArgumentError(
+                    f'The field "{field}" of a mirror topic cannot be changed; "config" can.',
+                    field=f"mirror_topic.{field}",
+                    reason="IMMUTABLE_FIELD",
+                )
+        async with self._state.locked("mirror", name):
+            mirror = self.get(name, link)
+            owner = self._link(mirror.link)
+            spec = MirrorTopicSpec(mirror.link, mirror.source_topic, config=dict(config) if fields else mirror.config)
+            spec.check(owner.topic_config_sync.include)
+            if validate_only or spec.config == mirror.config:
+                return mirror
+            await self._check_settings(spec.config)
+            await self._reset(mirror, spec.config)
+            changed = await self._change(name, {"config": dict(sorted(spec.config.items()))})
+            self._runtimes[mirror.link].config_sync.hurry()
+            return changed
+
+    async def pause(self, name: str, link: str) -> MirrorTopic:
+        """Stops a mirror topic; paused already: nothing happens."""
+        async with self._state.locked("mirror", name):
+            if self.get(name, link).paused:
+                return self.get(name, link)
+            mirror = await self._change(name, {"paused": True})
+            await self._runtimes[mirror.link].replication.stop(name, DRAIN_SECONDS)
+            return mirror
+
+    async def resume(self, name: str, link: str) -> MirrorTopic:
+        """Lets a mirror topic go on; not paused: nothing happens."""
+        async with self._state.locked("mirror", name):
+            if not self.get(name, link).paused:
+                return self.get(name, link)
+            mirror = await self._change(name, {"paused": False})
+            self._runtimes[mirror.link].mirror(mirror)
+            return mirror
+
+    async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:
+        """Ends a mirror: detaches the topic, or deletes it.
+
+        A topic whose creation was never finished is deleted in either case: there is nothing to keep.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            KafkaError: The local cluster did not answer. A detach did not happen; a deletion goes on by itself.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self.get(name, link)
+            runtime = self._runtimes[mirror.link]
+            if keep_topic and mirror.phase is Phase.ACTIVE:
+                await self._detach(mirror, runtime)
+                return
+            mirror = await self._change(name, {"phase": Phase.DELETING})
+            await runtime.replication.stop(name, DRAIN_SECONDS)
+            await self._complete(mirror)
+
+    # Creating.
+
+    async def _plan(
+        self, spec: MirrorTopicSpec, name: str, client_token: str, link: Link, source: TopicInfo
+    ) -> tuple[MirrorTopic, bool]:
+        """Answers the record to begin with, and whether it takes up a detached topic.
+
+        Raises:
+            RequestError: The topic's name is taken, or a setting is not known.
+        """
+        await self._check_settings(spec.config)
+        mirror = MirrorTopic(
+            name=name,
+            link=link.name,
+            source_topic=spec.source_topic,
+            source_topic_id=source.topic_id,
+            partition_count=len(source.partitions),
+            replication_factor=spec.replication_factor or -1,
+            config=dict(sorted(spec.config.items())),
+            paused=spec.paused,
+            client_token=client_token,
+        )
+        present = await self._topics.find(name)
+        if present is None:
+            return mirror, False
+        detached = self._state.detached.get(name)
+        if detached is None:
+            raise AlreadyExistsError(
+                f'The local cluster has a topic "{name}" already, which is not a detached mirror of this source; delete it, or '
+                "use a link with a topic prefix.",
+                field=_SOURCE,
+                reason="TOPIC_EXISTS",
+            )
+        await self._check_untouched(detached, present, mirror, link)
+        return mirror.model_copy(
+            update={
+                "topic_id": present.topic_id,
+                "phase": Phase.ACTIVE,
+                "partition_count": len(present.partitions),
+                "replication_factor": await self._topics.replication_factor(name),
+                "start_offsets": detached.log_ends,
+            }
+        ), True
+
+    async def _check_untouched(
+        self, detached: DetachedMirror, present: TopicInfo, mirror: MirrorTopic, link: Link
+    ) -> None:
+        """Raises AlreadyExistsError, with the reason, unless a detached topic can be taken up where it stopped."""
+        if detached.failure:
+            why = f"it was FAILED when it was detached ({detached.failure})"
+        elif detached.topic_id != present.topic_id:
+            why = "it was deleted and created anew since it was detached"
+        elif (detached.remote_cluster_id, detached.source_topic_id) != (link.remote.cluster_id, mirror.source_topic_id):
+            why = "it was a mirror of another topic"
+        else:
+            ends = await self._topics.log_ends(present)
+            moved = [
+                f"{index}: {end} instead of {ends[index]}"
+                for index, end in detached.log_ends.items()
+                if ends[index] != end
+            ]
+            if not moved:
+                return
+            why = "its log ends moved since it was detached (partition " + "; ".join(moved[:3]) + ")"
+        raise AlreadyExistsError(
+            f'The topic "{mirror.name}" is a detached mirror, but cannot be taken up again: {why}. Delete the topic to mirror '
+            "anew.",
+            field=_SOURCE,
+            reason="DETACHED_TOPIC_CHANGED",
+        )
+
+    async def _check_settings(self, config: Mapping[str, str]) -> None:
+        known = await self._topics.known_settings()
+        for setting in config:
+            if setting not in known:
+                raise InvalidArgumentError(
+                    f'The local cluster knows no topic setting "{setting}".', field=f'mirror_topic.config["{setting}"]'
+                )
+
+    async def _complete(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
+        """Goes on with a mirror topic from wherever it is, until it is ACTIVE or gone."""
+        runtime = self._runtimes[mirror.link]
+        if mirror.phase is Phase.DELETING:
+            await self._topics.delete(mirror)
+            await self._state.write(gone={mirror.name: "mirror"})
+            log.info("mirror topic %s deleted", mirror.name)
+            return mirror
+        if mirror.phase is Phase.CREATING:
+            mirror = await self._create_topic(mirror, runtime, first=first)
+        runtime.mirror(mirror)
+        await self._first_probe(mirror, runtime)
+        log.info("mirror topic %s of %s on link %s is set up", mirror.name, mirror.source_topic, mirror.link)
+        return self._state.mirrors.get(mirror.name, mirror)
+
+    async def _create_topic(self, mirror: MirrorTopic, runtime: LinkRuntime, *, first: bool) -> MirrorTopic:
+        source = (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic]
+        settings = mirror_settings(
+            source,
+            known=await self._topics.known_settings(),
+            include=self._link(mirror.link).topic_config_sync.include,
+            overrides=mirror.config,
+            # The cluster's default is not known before the topic is there; the sync mends what depends on it.
+            replication_factor=max(mirror.replication_factor, 1),
+        )
+        try:
+            topic_id = await self._topics.create(mirror, settings, first=first)
+        except (BrokerRefusedError, AlreadyExistsError) as error:
+            if is_retriable(error):
+                raise
+            await self._state.write(gone={mirror.name: "mirror"})
+            if isinstance(error, AlreadyExistsError):
+                raise
+            raise FailedPreconditionError(
+                str(error),
+                field="mirror_topic.replication_factor"
+                if error.name == "INVALID_REPLICATION_FACTOR"
+                else "mirror_topic.config",
+                reason=error.name,
+            ) from error
+        created = {
+            "topic_id": topic_id,
+            "phase": Phase.ACTIVE,
+            "replication_factor": await self._topics.replication_factor(mirror.name),
+        }
+        return await self._change(mirror.name, created)
+
+    async def _finish(self, name: str) -> None:
+        """Completes a mirror topic in the background, as often as it takes."""
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            async with self._state.locked("mirror", name):
+                mirror = self._state.mirrors.get(name)
+                if mirror is None or mirror.phase is Phase.ACTIVE:
+                    return
+                try:
+                    await self._complete(mirror)
+                except ClusterlinkError as error:
+                    log.warning("%s of mirror topic %s: %s", mirror.phase, name, error)
+                    if not is_retriable(error) and name not in self._state.mirrors:
+                        return
+            await backoff.wait()
+
+    @staticmethod
+    async def _first_probe(mirror: MirrorTopic, runtime: LinkRuntime) -> None:
+        try:
+            async with asyncio.timeout(_FIRST_PROBE_SECONDS):
+                for cursor in runtime.replication.cursors(mirror.name):
+                    await cursor.settled.wait()
+        except TimeoutError:
+            pass
+
+    # Ending.
+
+    async def _detach(self, mirror: MirrorTopic, runtime: LinkRuntime) -> None:
+        await runtime.replication.stop(mirror.name, DRAIN_SECONDS)
+        try:
+            present = await self._topics.find(mirror.name)
+            if present is None or present.topic_id != mirror.topic_id:
+                await self._state.write(gone={mirror.name: "mirror"})
+                return
+            failures = [f"{failure.error}: {failure.message}" for failure in mirror.failures.values()]
+            record = DetachedMirror(
+                name=mirror.name,
+                source_topic=mirror.source_topic,
+                source_topic_id=mirror.source_topic_id,
+                topic_id=mirror.topic_id,
+                remote_cluster_id=self._link(mirror.link).remote.cluster_id,
+                log_ends=await self._topics.log_ends(present),
+                failure=failures[0] if failures else "",
+            )
+            await self._state.write(record, gone={mirror.name: "mirror"})
+        except ClusterlinkError:
+            runtime.mirror(mirror)  # the detach did not happen: go on
+            raise
+        log.info("mirror topic %s detached", mirror.name)
+
+    async def _reset(self, mirror: MirrorTopic, config: Mapping[str, str]) -> None:
+        """Gives settings that are no longer set here their default value back."""
+        removed = [name for name in mirror.config if name not in config]
+        if removed:
+            await self._admin.reset(mirror.name, removed)
+
+    # Small helpers.
+
+    def _link(self, name: str) -> Link:
+        link = self._state.links.get(name)
+        if link is None:
+            raise NotFoundError(f'There is no link "{name}".', field="mirror_topic.link", reason="LINK_NOT_FOUND")
+        return link
+
+    def _check_link(self, link: Link) -> None:
+        if self._link(link.name).link_id != link.link_id:
+            raise FailedPreconditionError(
+                f'The link "{link.name}" was replaced meanwhile; try again.', reason="LINK_REPLACED"
+            )
+
+    async def _source(self, runtime: LinkRuntime, topic: str) -> TopicInfo:
+        found = (await runtime.cluster.metadata([topic])).topics.get(topic)
+        if found is None or found.error or not found.partitions:
+            raise FailedPreconditionError(
+                f'The source topic "{topic}" does not exist on the remote cluster, or may not be described.',
+                field=_SOURCE,
+                reason="SOURCE_TOPIC_NOT_FOUND",
+            )
+        return found
+
+    async def _change(self, name: str, values: Mapping[str, object]) -> MirrorTopic:
+        changed = await self._state.change(self._state.mirrors, name, lambda mirror: mirror.model_copy(update=values))
+        if changed is None:
+            raise NotFoundError(f'There is no mirror topic "{name}".', field="name", reason="MIRROR_TOPIC_NOT_FOUND")
+        return changed

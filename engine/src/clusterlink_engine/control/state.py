@@ -1,0 +1,100 @@
+"""What the engine knows, in memory and in the state topic; the one place that writes either."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Named, Stored
+from clusterlink_engine.store.records import key_of
+from clusterlink_engine.store.state_topic import Records, StateTopic
+
+Object = TypeVar("Object", bound=Named)
+
+_KINDS: dict[type[Stored], str] = {Link: "link", MirrorTopic: "mirror", DetachedMirror: "detached"}
+
+
+class State:
+    """Links, mirror topics and detached mirrors by name.
+
+    A change is written to the state topic first; only when it is stored, memory follows. Readers may read the dictionaries
+    at any time and must not change them.
+    """
+
+    def __init__(self, store: StateTopic, records: Records) -> None:
+        """Takes over what was read from the state topic."""
+        self.links: dict[str, Link] = {}
+        self.mirrors: dict[str, MirrorTopic] = {}
+        self.detached: dict[str, DetachedMirror] = {}
+        self._store = store
+        self._writing = asyncio.Lock()
+        self._locks: dict[str, asyncio.Lock] = {}
+        for key, value in records.items():
+            kind, _, name = key.partition("/")
+            self._tables()[kind][name] = value
+
+    @asynccontextmanager
+    async def locked(self, kind: str, name: str) -> AsyncIterator[None]:
+        """Holds the one lock of an object, so that its life goes step by step."""
+        lock = self._locks.setdefault(key_of(kind, name), asyncio.Lock())
+        async with lock:
+            yield
+
+    async def write(
+        self, *objects: Named, gone: Mapping[str, str] | None = None, guard: Callable[[], None] | None = None
+    ) -> None:
+        """Stores objects under their names and deletes others, in one transaction.
+
+        Args:
+            objects: Links, mirror topics and detached mirrors.
+            gone: Kind by name of what is deleted; kinds as in `store.records`.
+            guard: Called when no other write can come between: raises if what was checked before no longer holds.
+
+        Raises:
+            StateError: Nothing was stored.
+        """
+        async with self._writing:
+            if guard is not None:
+                guard()
+            await self._write({**{self._key(value): value for value in objects}, **self._gone(gone or {})})
+
+    async def change(
+        self, table: Mapping[str, Object], name: str, how: Callable[[Object], Object | None]
+    ) -> Object | None:
+        """Stores `how(present object)`; nothing if the object is gone or `how` answers None. Answers the stored object.
+
+        Several changes of one object can come at once (a failure while a user pauses): each sees the one before.
+
+        Raises:
+            StateError: Nothing was stored.
+        """
+        async with self._writing:
+            present = table.get(name)
+            changed = how(present) if present is not None else None
+            if changed is not None:
+                await self._write({self._key(changed): changed})
+            return changed
+
+    def mirrors_of(self, link: str) -> list[MirrorTopic]:
+        """Answers the mirror topics of a link, by name."""
+        return [mirror for _, mirror in sorted(self.mirrors.items()) if mirror.link == link]
+
+    async def _write(self, changes: Mapping[str, Stored | None]) -> None:
+        await self._store.write(changes)
+        for key, value in changes.items():
+            kind, _, name = key.partition("/")
+            if value is None:
+                self._tables()[kind].pop(name, None)
+            else:
+                self._tables()[kind][name] = value
+
+    def _tables(self) -> dict[str, dict[str, Any]]:
+        return {"link": self.links, "mirror": self.mirrors, "detached": self.detached}
+
+    @staticmethod
+    def _key(value: Named) -> str:
+        return key_of(_KINDS[type(value)], value.name)
+
+    @staticmethod
+    def _gone(gone: Mapping[str, str]) -> dict[str, None]:
+        return {key_of(kind, name): None for name, kind in gone.items()}

@@ -1,0 +1,143 @@
+"""Topics of the local cluster, as the life of mirror topics needs them."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+from clusterlink_engine.admin.topics import TopicAdmin
+from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError
+from clusterlink_engine.model.resources import MirrorTopic
+from clusterlink_engine.wire import logs
+from clusterlink_engine.wire.cluster import Cluster, TopicInfo
+from clusterlink_engine.wire.codes import Code, refused
+
+# A broker knows a topic a moment after the controller has created it.
+_VISIBLE_SECONDS = 30.0
+
+
+class LocalTopics:
+    """Finds, creates and deletes topics of the local cluster."""
+
+    def __init__(self, cluster: Cluster, admin: TopicAdmin, state_topic: str) -> None:
+        """Makes the helper; settings are looked up at the state topic, which always exists."""
+        self._cluster = cluster
+        self._admin = admin
+        self._state_topic = state_topic
+        self._known: frozenset[str] = frozenset()
+
+    async def find(self, name: str) -> TopicInfo | None:
+        """Answers a topic; None if there is none.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses to describe the topic.
+        """
+        topic = (await self._cluster.metadata([name])).topics.get(name)
+        if topic is None or topic.error == Code.UNKNOWN_TOPIC_OR_PARTITION:
+            return None
+        if topic.error:
+            raise refused(topic.error, f'Describing the topic "{name}"', self._cluster.side)
+        return topic
+
+    async def create(self, mirror: MirrorTopic, settings: Mapping[str, str], *, first: bool) -> str:
+        """Creates the topic of a mirror and answers its id.
+
+        A topic that is there already is adopted only if an earlier attempt may have made it (`first` is false) and it is
+        empty; its settings are then mended by the topic config sync.
+
+        Raises:
+            AlreadyExistsError: Somebody else has made a topic of that name.
+            KafkaError: The cluster does not answer, or refuses.
+        """
+        try:
+            topic_id = await logs.create_topic(
+                self._cluster,
+                mirror.name,
+                partitions=mirror.partition_count,
+                replication_factor=mirror.replication_factor,
+                settings=settings,
+            )
+        except BrokerRefusedError as error:
+            if error.code != Code.TOPIC_ALREADY_EXISTS:
+                raise
+            present = await self.visible(mirror.name)
+            ends = await self.log_ends(present)
+            if first or len(present.partitions) != mirror.partition_count or any(ends.values()):
+                raise AlreadyExistsError(
+                    f'Somebody else has just created a topic "{mirror.name}" on the local cluster.',
+                    field="mirror_topic.source_topic",
+                    reason="TOPIC_EXISTS",
+                ) from error
+            return present.topic_id
+        await self.visible(mirror.name)
+        return topic_id
+
+    async def delete(self, mirror: MirrorTopic) -> None:
+        """Deletes the topic of a mirror by its id; gone already is fine.
+
+        A topic whose id is not known yet is deleted only if it is empty: then nothing is lost, whoever made it.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
+        topic_id = mirror.topic_id
+        if not topic_id:
+            present = await self.find(mirror.name)
+            if present is None or any((await self.log_ends(present)).values()):
+                return
+            topic_id = present.topic_id
+        try:
+            await logs.delete_topic(self._cluster, topic_id)
+        except BrokerRefusedError as error:
+            if error.code != Code.UNKNOWN_TOPIC_ID:
+                raise
+
+    async def log_ends(self, topic: TopicInfo) -> dict[int, int]:
+        """Answers the log end of each partition.
+
+        Raises:
+            KafkaError: A leader does not answer, or refuses.
+        """
+        ends: dict[int, int] = {}
+        by_leader: dict[int, list[logs.TopicPartition]] = {}
+        for index, partition in topic.partitions.items():
+            if partition.leader < 0:
+                raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=self._cluster.side)
+            by_leader.setdefault(partition.leader, []).append((topic.name, index))
+        for leader, partitions in by_leader.items():
+            for (_, index), end in (await logs.log_ends(self._cluster, leader, partitions)).items():
+                if end.error:
+                    raise refused(end.error, f"Reading the log end of {topic.name}-{index}", self._cluster.side)
+                ends[index] = end.offset
+        return ends
+
+    async def replication_factor(self, name: str) -> int:
+        """Answers the number of replicas of a topic's first partition."""
+        topic = await self.visible(name)
+        return topic.partitions[min(topic.partitions)].replicas
+
+    async def known_settings(self) -> Collection[str]:
+        """Answers the names of the topic settings that the local cluster knows."""
+        if not self._known:
+            self._known = frozenset((await self._admin.settings([self._state_topic]))[self._state_topic])
+        return self._known
+
+    async def visible(self, name: str, partition_count: int = 1) -> TopicInfo:
+        """Waits until a topic has at least so many partitions, all with leaders, and answers it.
+
+        Raises:
+            ClusterUnavailableError: It takes too long.
+            KafkaError: The cluster does not answer, or refuses.
+        """
+        try:
+            async with asyncio.timeout(_VISIBLE_SECONDS):
+                while True:
+                    topic = await self.find(name)
+                    partitions = topic.partitions if topic is not None else {}
+                    led = all(partition.leader >= 0 for partition in partitions.values())
+                    if topic is not None and led and len(partitions) >= partition_count:
+                        return topic
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            raise ClusterUnavailableError(
+                f'The topic "{name}" has no leaders for all its partitions after {_VISIBLE_SECONDS:g} s.',
+                side=self._cluster.side,
+            ) from error

@@ -1,0 +1,136 @@
+"""What happens without a request: partitions fail, topics change, source topics grow."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from clusterlink_engine.admin.topics import TopicAdmin
+from clusterlink_engine.control.runtime import Runtimes
+from clusterlink_engine.control.state import State
+from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.errors import ClusterlinkError, is_retriable
+from clusterlink_engine.mirror.batches import Refusal
+from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge_source
+from clusterlink_engine.model.properties import value_of
+from clusterlink_engine.model.resources import Failure, MirrorTopic, Phase
+from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.tasks import Backoff, Tasks
+from clusterlink_engine.wire.cluster import Metadata, TopicInfo
+from clusterlink_engine.wire.codes import Code
+
+log = logging.getLogger(__name__)
+
+# A mirror topic that is missing in the metadata of the local cluster for so long was deleted.
+_MIRROR_MISSING_SECONDS = 5.0
+
+
+class Watch:
+    """Turns what replication and metadata tell into stored failures and grown topics."""
+
+    def __init__(self, state: State, runtimes: Runtimes, topics: LocalTopics, admin: TopicAdmin, tasks: Tasks) -> None:
+        self._state = state
+        self._runtimes = runtimes
+        self._topics = topics
+        self._admin = admin
+        self._tasks = tasks
+        # When a topic was first seen to be missing, on the loop's clock, by (link, or "" for mirror topics; topic).
+        self._missing: dict[tuple[str, str], float] = {}
+        self._growing: set[str] = set()
+
+    def failed(self, cursor: Cursor, refusal: Refusal) -> None:
+        """A partition cannot go on."""
+        self._fail(cursor.topic, {cursor.index: refusal})
+
+    def remote_seen(self, link: str, metadata: Metadata) -> None:
+        """The remote cluster of a link described the source topics."""
+        patience = value_of(self._state.links[link].config, "cluster.link.retry.timeout.ms") / 1000
+        for mirror in self._watched(link):
+            if mirror.source_topic not in metadata.topics:
+                continue  # became of interest after the question was sent
+            seen = self._sight(link, metadata.topics[mirror.source_topic])
+            verdict = judge_source(
+                mirror.source_topic, mirror.source_topic_id, mirror.partition_count, seen, patience=patience
+            )
+            if isinstance(verdict, Refusal):
+                self._condemn(mirror, verdict)
+            elif isinstance(verdict, Grow) and mirror.name not in self._growing:
+                self._growing.add(mirror.name)
+                self._tasks.start(f"grow {mirror.name}", self._grow(mirror, verdict.partition_count))
+
+    def local_seen(self, metadata: Metadata) -> None:
+        """The local cluster described the mirror topics."""
+        for mirror in self._watched(None):
+            if mirror.name not in metadata.topics:
+                continue
+            seen = self._sight("", metadata.topics[mirror.name])
+            verdict = judge_mirror(mirror.name, mirror.topic_id, seen, patience=_MIRROR_MISSING_SECONDS)
+            if verdict is not None:
+                self._condemn(mirror, verdict)
+
+    def _watched(self, link: str | None) -> list[MirrorTopic]:
+        """Mirror topics that are being mirrored, of one link or of all."""
+        return [
+            mirror
+            for mirror in self._state.mirrors.values()
+            if mirror.phase is Phase.ACTIVE and link in (None, mirror.link) and self._cursors(mirror)
+        ]
+
+    def _cursors(self, mirror: MirrorTopic) -> list[Cursor]:
+        runtime = self._runtimes.find(mirror.link)
+        return runtime.replication.cursors(mirror.name) if runtime is not None else []
+
+    def _sight(self, link: str, topic: TopicInfo) -> Sighting:
+        now = asyncio.get_running_loop().time()
+        key = (link, topic.name)
+        if topic.error == Code.UNKNOWN_TOPIC_OR_PARTITION:
+            return Sighting(False, "", 0, now - self._missing.setdefault(key, now))
+        self._missing.pop(key, None)
+        return Sighting(True, topic.topic_id, len(topic.partitions), 0.0)
+
+    def _condemn(self, mirror: MirrorTopic, refusal: Refusal) -> None:
+        for cursor in self._cursors(mirror):
+            cursor.apply(cursor.core.condemn(refusal))
+
+    def _fail(self, name: str, refusals: Mapping[int, Refusal]) -> None:
+        self._tasks.start(f"store failure of {name}", self._store_failures(name, refusals))
+
+    async def _store_failures(self, name: str, refusals: Mapping[int, Refusal]) -> None:
+        new = {index: Failure(error=refusal.error, message=refusal.message) for index, refusal in refusals.items()}
+        backoff = Backoff(0.2, 10.0)
+        while True:
+            try:
+                await self._state.change(
+                    self._state.mirrors,
+                    name,
+                    lambda mirror: mirror.model_copy(update={"failures": {**new, **mirror.failures}}),
+                )
+            except ClusterlinkError as error:
+                if not is_retriable(error):
+                    raise
+                log.warning("the failure of %s is not stored yet: %s", name, error)
+                await backoff.wait()
+            else:
+                return
+
+    async def _grow(self, mirror: MirrorTopic, partition_count: int) -> None:
+        """Gives a mirror topic the partitions that its source has got; a fault is tried again at the next sighting."""
+        try:
+            async with self._state.locked("mirror", mirror.name):
+                present = await self._topics.find(mirror.name)
+                if present is None or present.topic_id != mirror.topic_id:
+                    return
+                if len(present.partitions) < partition_count:
+                    await self._admin.grow(mirror.name, partition_count)
+                await self._topics.visible(mirror.name, partition_count)
+                grown = await self._state.change(
+                    self._state.mirrors,
+                    mirror.name,
+                    lambda stored: stored.model_copy(update={"partition_count": partition_count}),
+                )
+                if grown is not None:
+                    self._runtimes[grown.link].mirror(grown)
+                    log.info("mirror topic %s has %d partitions now, as its source", mirror.name, partition_count)
+        except ClusterlinkError as error:
+            log.warning("adding partitions to %s: %s", mirror.name, error)
+        finally:
+            self._growing.discard(mirror.name)

@@ -1,0 +1,185 @@
+"""The engine as a process of its own, as a user would run it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from clusterlink_proto.generated.clusterlink.v1 import clusterlink_pb2 as pb
+from clusterlink_proto.rpc import Stub
+
+from clusterlink_engine.devkit import ports
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 40.0
+
+
+class EngineProcess:
+    """A `clusterlink serve` that can be stopped, killed and started again on the same address.
+
+    Attributes:
+        endpoint: Address of its API.
+        config_file: Its settings.
+        log_file: What it prints, over all its lives.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        directory: Path,
+        *,
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        """Describes an engine; nothing is started before `start`.
+
+        Args:
+            bootstrap_servers: Of the local cluster, separated by commas.
+            directory: Where the settings file goes; it must exist.
+            settings: Further settings by section, put on top of ours.
+            log_file: Where the log goes; beside the settings if left out.
+        """
+        self.endpoint = f"127.0.0.1:{ports.free_port()}"
+        self.config_file = directory / "clusterlink.toml"
+        self.log_file = log_file or directory / "engine.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        sections: dict[str, dict[str, object]] = {
+            "local_cluster": {"bootstrap_servers": bootstrap_servers.split(",")},
+            "api": {"listen": self.endpoint},
+        }
+        for name, section in (settings or {}).items():
+            sections.setdefault(name, {}).update(section)
+        self.config_file.write_text(_toml(sections))
+
+    @property
+    def command(self) -> list[str]:
+        """Returns the command line."""
+        return [sys.executable, "-m", "clusterlink_engine", "serve", "--config", str(self.config_file)]
+
+    @property
+    def running(self) -> bool:
+        """Returns whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Returns the pid of the process.
+
+        Raises:
+            RuntimeError: The engine is down.
+        """
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError("the engine is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts the process and waits until its API answers.
+
+        Raises:
+            RuntimeError: The process ended, or does not answer in time; with the end of its log.
+        """
+        # Variables of the user's own engine would be settings of this one.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CLUSTERLINK_")}
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if not self.running:
+                raise RuntimeError(f"the engine ended while starting; its log ends:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the engine does not answer after {_START_SECONDS:.0f} s:\n{self.log_tail()}")
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """Stops in order (SIGTERM), kills it if it takes too long, and returns the exit code."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """Kills the process (SIGKILL) and waits for its end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def log_tail(self, lines: int = 20) -> str:
+        """Returns the end of the log."""
+        text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _answers(self) -> bool:
+        with EngineApi(self.endpoint) as api:
+            try:
+                api.engine.GetEngine(pb.GetEngineRequest(), timeout=2)
+            except grpc.RpcError:
+                return False
+            return True
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class EngineApi:
+    """The three services of an engine on one channel; a context manager."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._channel = grpc.insecure_channel(endpoint)
+        self.engine: Any = Stub(self._channel, pb.DESCRIPTOR, "EngineService")
+        self.links: Any = Stub(self._channel, pb.DESCRIPTOR, "LinkService")
+        self.mirror_topics: Any = Stub(self._channel, pb.DESCRIPTOR, "MirrorTopicService")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    lines: list[str] = []
+    for name, section in sections.items():
+        lines.append(f"[{name}]")
+        lines.extend(f"{key} = {_toml_value(value)}" for key, value in section.items())
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    # A JSON string is a TOML string for all that is written here: no control characters.
+    return str(value) if isinstance(value, int | float) else f'"{value}"'

@@ -1,0 +1,79 @@
+"""The property table: what `config` of a link may hold, by its Cluster Linking name.
+
+A property that has an attribute of its own is refused in `config`, so that there is one place for each fact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clusterlink_engine.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """An integer property: its Cluster Linking name, default, range (both ends allowed) and meaning."""
+
+    name: str
+    default: int
+    least: int
+    most: int
+    meaning: str
+
+
+_INT32 = 2**31 - 1
+
+PROPERTIES: Mapping[str, Property] = {
+    entry.name: entry
+    for entry in (
+        Property("replica.fetch.max.bytes", 5_242_880, 1, _INT32, "bytes asked for per partition in one fetch"),
+        Property("replica.fetch.response.max.bytes", 10_485_760, 1, _INT32, "bytes asked for in one fetch"),
+        Property("replica.fetch.min.bytes", 1, 0, _INT32, "bytes a source broker waits for before it answers a fetch"),
+        Property("replica.fetch.wait.max.ms", 500, 0, 60_000, "how long a source broker waits for those bytes"),
+        Property("request.timeout.ms", 30_000, 1_000, 600_000, "longest wait for an answer of a source broker"),
+        Property("cluster.link.retry.timeout.ms", 300_000, 0, _INT32, "how long a source topic may be missing"),
+        Property(
+            "metadata.max.age.ms", 5_000, 100, 3_600_000, "how old topic ids, leaders and partition counts may get"
+        ),
+    )
+}
+
+# Properties of Cluster Linking that are attributes here.
+_ATTRIBUTES = {
+    "bootstrap.servers": "remote_cluster.bootstrap_servers",
+    "security.protocol": "remote_cluster.security_protocol",
+    "cluster.link.prefix": "topic_prefix",
+    "cluster.link.paused": "paused",
+    "link.mode": "mode",
+    "topic.config.sync.ms": "topic_config_sync.interval_ms",
+    "topic.config.sync.include": "topic_config_sync.include",
+}
+
+
+def check_config(config: Mapping[str, str], field: str) -> None:
+    """Raises InvalidArgumentError unless every entry is a known property with a value in its range.
+
+    Args:
+        config: Further properties of a link.
+        field: Path of the map, for the error; the key is appended to it.
+    """
+    for name, text in config.items():
+        at = f'{field}["{name}"]'
+        entry = PROPERTIES.get(name)
+        if entry is None:
+            hint = (
+                f"it is the attribute {_ATTRIBUTES[name]}"
+                if name in _ATTRIBUTES
+                else "known are " + ", ".join(PROPERTIES)
+            )
+            raise InvalidArgumentError(f'The property "{name}" cannot be set here: {hint}.', field=at)
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal()) or not entry.least <= int(text) <= entry.most:
+            raise InvalidArgumentError(
+                f'The property "{name}" ({entry.meaning}) is "{text}"; allowed are {entry.least} to {entry.most}.',
+                field=at,
+            )
+
+
+def value_of(config: Mapping[str, str], name: str) -> int:
+    """Answers the value of a property: the checked one of `config`, else its default."""
+    return int(config.get(name, PROPERTIES[name].default))

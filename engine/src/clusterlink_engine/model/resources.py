@@ -1,0 +1,116 @@
+"""What is stored of a link and of a mirror topic.
+
+Objects are never changed in place: a new one is written to the state topic first and takes the old one's place after.
+`control` alone writes them. Fields carry their invariant.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clusterlink_engine.model.states import MirrorError
+
+DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
+
+
+class Stored(BaseModel):
+    """Base of all stored objects: immutable, strict about unknown fields (a newer engine raises the record version)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(Stored):
+    """A stored object with a name that is its key and never changes."""
+
+    name: str
+
+
+class RemoteCluster(Stored):
+    """The other end of a link."""
+
+    bootstrap_servers: tuple[str, ...]
+    """Sorted, at least one; `host:port`."""
+    cluster_id: str
+    """As the cluster answered when the link was created; never changes."""
+    security_protocol: str = "PLAINTEXT"
+
+
+class TopicConfigSync(Stored):
+    """How the settings of source topics are followed."""
+
+    interval_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
+    include: tuple[str, ...] = ()
+    """Sorted; empty stands for the default list."""
+
+
+class Link(Named):
+    """A link: the way from one remote cluster to the local one."""
+
+    link_id: str
+    """Given at creation; never used again."""
+    remote: RemoteCluster
+    topic_prefix: str = ""
+    """Never changes; unique among the links unless empty."""
+    paused: bool = False
+    topic_config_sync: TopicConfigSync = TopicConfigSync()
+    config: dict[str, str] = Field(default_factory=dict)
+    client_token: str = ""
+    """Of the create; a repeated create with the same token answers this link."""
+    producer_id: int
+    """Handed out by the local cluster (InitProducerId); all batches of this link carry it. Never changes."""
+
+
+class Phase(StrEnum):
+    """How far the life of a mirror topic has got; each step is stored before it is taken."""
+
+    CREATING = "CREATING"
+    """The topic may exist; nothing was written to it."""
+    ACTIVE = "ACTIVE"
+    """The topic exists and is written to by this link alone."""
+    DELETING = "DELETING"
+    """The topic is to be deleted by its id; it may be gone already."""
+
+
+class Failure(Stored):
+    """Why a partition cannot go on; set once, by the partition that failed."""
+
+    error: MirrorError
+    message: str
+
+
+class MirrorTopic(Named):
+    """A mirror topic of a link; its name is the topic's on the local cluster, the link's prefix + source_topic."""
+
+    link: str
+    """Name of the link. Never changes."""
+    source_topic: str
+    source_topic_id: str
+    """UUID in hexadecimal digits. Another id at the source is another topic, whatever its name."""
+    topic_id: str = ""
+    """UUID of the topic on the local cluster; empty only while phase is CREATING."""
+    partition_count: int
+    """Of the mirror topic; only grows, after the source's."""
+    replication_factor: int
+    """At least 1 once phase is ACTIVE; before, -1 stands for the cluster's default."""
+    config: dict[str, str] = Field(default_factory=dict)
+    phase: Phase = Phase.CREATING
+    paused: bool = False
+    failures: dict[int, Failure] = Field(default_factory=dict)
+    """By partition. Only grows: a failed partition is never written to again."""
+    start_offsets: dict[int, int] = Field(default_factory=dict)
+    """Log end of each partition when this record began to write to it; 0 where none is given. Not 0 only for a detached
+    topic that was taken up again."""
+    client_token: str = ""
+
+
+class DetachedMirror(Named):
+    """What is remembered of a mirror topic that was detached, so that a later create can go on where it stopped."""
+
+    source_topic: str
+    source_topic_id: str
+    topic_id: str
+    remote_cluster_id: str
+    log_ends: dict[int, int]
+    """By partition, after the last write was acknowledged. If the topic ends elsewhere now, somebody wrote to it."""
+    failure: str = ""
+    """Not empty: the mirror was FAILED when it was detached, and is not taken up again."""

@@ -1,0 +1,108 @@
+"""What a caller asks for, and the checks that need nothing but the request: the same at validate, create and update."""
+
+from dataclasses import dataclass, field
+
+from clusterlink_engine.errors import InvalidArgumentError
+from clusterlink_engine.model import names, properties, topic_settings
+from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS
+from clusterlink_engine.settings import Limits, parse_address
+
+# Topics of Kafka itself: their records mean something to their own cluster only.
+_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A link as a caller wants it. `cluster_id` is empty if any remote cluster will do."""
+
+    name: str
+    bootstrap_servers: tuple[str, ...]
+    cluster_id: str = ""
+    security_protocol: str = "PLAINTEXT"
+    topic_prefix: str = ""
+    paused: bool = False
+    topic_config_sync_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
+    topic_config_include: tuple[str, ...] = ()
+    config: dict[str, str] = field(default_factory=dict)
+
+    def synced_names(self) -> frozenset[str]:
+        """Answers the topic settings that follow the source."""
+        return topic_settings.synced_names(self.topic_config_include)
+
+    def check(self, limits: Limits) -> None:
+        """Raises InvalidArgumentError at the first value that is wrong by itself."""
+        names.check_link_name(self.name, "link.name")
+        at = "link.remote_cluster.bootstrap_servers"
+        if not self.bootstrap_servers:
+            raise InvalidArgumentError(
+                "The remote cluster has no bootstrap servers; give at least one host:port.", field=at
+            )
+        for address in self.bootstrap_servers:
+            try:
+                _, port = parse_address(address)
+            except ValueError as error:
+                raise InvalidArgumentError(f"A bootstrap server is wrong: {error}.", field=at) from error
+            if port == 0:
+                raise InvalidArgumentError(f'A bootstrap server is wrong: "{address}" has no port.', field=at)
+        if self.security_protocol != "PLAINTEXT":
+            raise InvalidArgumentError(
+                f'The security protocol "{self.security_protocol}" is not part of this version; PLAINTEXT is.',
+                field="link.remote_cluster.security_protocol",
+            )
+        if self.topic_prefix:
+            names.check_prefix(self.topic_prefix, "link.topic_prefix")
+        if self.topic_config_sync_ms < limits.min_sync_interval_ms:
+            raise InvalidArgumentError(
+                f"The interval of {self.topic_config_sync_ms} ms is too short; at least {limits.min_sync_interval_ms} ms are "
+                "needed.",
+                field="link.topic_config_sync.interval_ms",
+            )
+        topic_settings.check_include(self.topic_config_include, "link.topic_config_sync.include")
+        properties.check_config(self.config, "link.config")
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorTopicSpec:
+    """A mirror topic as a caller wants it.
+
+    `name` is empty for the one that follows from prefix and source topic; `replication_factor` is 0 for the cluster's
+    default.
+    """
+
+    link: str
+    source_topic: str
+    name: str = ""
+    replication_factor: int = 0
+    config: dict[str, str] = field(default_factory=dict)
+    paused: bool = False
+
+    def mirror_name(self, prefix: str) -> str:
+        """Answers the mirror topic's name with the link's prefix.
+
+        Raises:
+            InvalidArgumentError: The source topic's name is not allowed, the mirror topic's would be too long, or another
+                name was asked for.
+        """
+        at = "mirror_topic.source_topic"
+        names.check_topic_name(self.source_topic, at)
+        if self.source_topic in _INTERNAL_TOPICS:
+            raise InvalidArgumentError(
+                f'"{self.source_topic}" is a topic of Kafka itself and cannot be mirrored.', field=at
+            )
+        name = names.mirror_topic_name(prefix, self.source_topic, at)
+        if self.name not in ("", name):
+            raise InvalidArgumentError(
+                f"The mirror topic must be named \"{name}\" (the link's prefix and the source topic's name), not "
+                f'"{self.name}": topics cannot be renamed.',
+                field="mirror_topic.name",
+            )
+        return name
+
+    def check(self, include: tuple[str, ...]) -> None:
+        """Raises InvalidArgumentError at the first value that is wrong by itself; `include` is the link's."""
+        if not 0 <= self.replication_factor <= 32767:
+            raise InvalidArgumentError(
+                f"A replication factor of {self.replication_factor} is not possible.",
+                field="mirror_topic.replication_factor",
+            )
+        topic_settings.check_overrides(self.config, include, "mirror_topic.config")

@@ -1,0 +1,28 @@
+"""Log lines on standard error: time in UTC, level, module, text."""
+
+import logging
+import time
+
+_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Makes one line of each record, so that nothing from outside can pretend to be another one."""
+
+    converter = staticmethod(time.gmtime)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        record.message = record.message.replace("\n", " ").replace("\r", " ")
+        record.name = record.name.removeprefix("clusterlink_engine.")
+        return super().formatMessage(record)
+
+
+def configure(level: str) -> None:
+    """Sets logging up for this process; `level` is a name such as "info"."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # The library says everything twice: what matters of it comes back as an error where the call is made.
+    for name in ("store.state_topic", "admin.topics"):
+        logging.getLogger(f"clusterlink_engine.{name}.librdkafka").setLevel(logging.CRITICAL)
+    logging.getLogger("kafka").setLevel(logging.ERROR)

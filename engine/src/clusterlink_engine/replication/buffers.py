@@ -1,0 +1,59 @@
+"""The memory that fetched frames take until their batches are acknowledged."""
+
+import asyncio
+
+
+class Budget:
+    """Bytes of fetched frames that the process may hold.
+
+    The bound is soft by one response for each source: a response is only asked for while there is room.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be asked for; 0 if there are none."""
+        return max(self._limit - self._used, 0)
+
+    async def wait(self) -> None:
+        """Waits until there is room."""
+        await self._room.wait()
+
+    def take(self, amount: int) -> None:
+        """Counts a frame."""
+        self._used += amount
+        if self._used >= self._limit:
+            self._room.clear()
+
+    def give_back(self, amount: int) -> None:
+        """Counts a frame off."""
+        self._used -= amount
+        if self._used < self._limit:
+            self._room.set()
+
+
+class Frame:
+    """A fetched frame, held until the last batch cut from it is released."""
+
+    __slots__ = ("_budget", "_holders", "_size")
+
+    def __init__(self, budget: Budget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+        self._holders = 1  # the source, while it cuts the frame
+        budget.take(size)
+
+    def hold(self) -> None:
+        """One more batch refers to the frame."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """One batch less refers to the frame."""
+        self._holders -= 1
+        if not self._holders:
+            self._budget.give_back(self._size)

@@ -1,0 +1,148 @@
+"""The replication of one link: sources of the remote brokers, and the cursors of its mirror topics."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from clusterlink_engine.model.properties import value_of
+from clusterlink_engine.model.resources import Link, MirrorTopic
+from clusterlink_engine.replication.buffers import Budget
+from clusterlink_engine.replication.cursor import Cursor, FailureHandler
+from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.metadata import MetadataWatch
+from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.tasks import Tasks
+from clusterlink_engine.wire.cluster import Cluster, Metadata
+
+
+class LinkReplication:
+    """Moves cursors to where they are led, and stops them.
+
+    Attributes:
+        cluster: The remote one.
+        watch: What is known of it.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        cluster: Cluster,
+        *,
+        local: LocalSide,
+        budget: Budget,
+        tasks: Tasks,
+        on_metadata: Callable[[Metadata], None],
+        on_failed: FailureHandler,
+    ) -> None:
+        """Makes the replication of a link.
+
+        Args:
+            link: As stored.
+            cluster: The remote one.
+            local: Where mirror topics are written.
+            budget: For fetched frames.
+            tasks: Owner of this link's tasks.
+            on_metadata: Told every reading of the remote cluster's metadata.
+            on_failed: Told when a cursor cannot go on.
+        """
+        self.cluster = cluster
+        self.watch = MetadataWatch(cluster, value_of(link.config, "metadata.max.age.ms") / 1000, self._refreshed)
+        self._link = link
+        self._local = local
+        self._budget = budget
+        self._tasks = tasks
+        self._on_metadata = on_metadata
+        self._on_failed = on_failed
+        self._limits = _limits(link)
+        self._cursors: dict[str, list[Cursor]] = {}
+        self._sources: dict[int, Source] = {}
+
+    def start(self) -> None:
+        """Starts reading metadata."""
+        self._tasks.start(f"metadata of link {self._link.name}", self.watch.run())
+
+    def configure(self, link: Link) -> None:
+        """Takes over changed properties, while data flows."""
+        self._link = link
+        self._limits = _limits(link)
+        self.watch.max_age = value_of(link.config, "metadata.max.age.ms") / 1000
+        for source in self._sources.values():
+            source.limits = self._limits
+
+    def cursors(self, topic: str) -> list[Cursor]:
+        """Answers the cursors of a mirror topic that are being mirrored now."""
+        return self._cursors.get(topic, [])
+
+    def mirror(self, mirror: MirrorTopic) -> None:
+        """Mirrors the partitions of a topic that are not mirrored yet and did not fail."""
+        cursors = self._cursors.setdefault(mirror.name, [])
+        started = {cursor.index for cursor in cursors}
+        for index in range(mirror.partition_count):
+            if index in started or index in mirror.failures:
+                continue
+            cursor = Cursor(
+                topic=mirror.name,
+                topic_id=mirror.topic_id,
+                index=index,
+                source_topic=mirror.source_topic,
+                source_topic_id=mirror.source_topic_id,
+                producer_id=self._link.producer_id,
+                start_offset=mirror.start_offsets.get(index, 0),
+                on_failed=self._on_failed,
+            )
+            cursors.append(cursor)
+            self._local.add(cursor)
+            self.watch.watch(mirror.source_topic)
+
+    async def stop(self, topic: str, timeout: float) -> None:
+        """Stops mirroring a topic: everything in flight is answered first, for at most `timeout` seconds."""
+        cursors = self._cursors.get(topic, [])
+        for cursor in cursors:
+            self._move(cursor, -1)
+        await asyncio.gather(*(cursor.drain(timeout) for cursor in cursors))
+        self._cursors.pop(topic, None)
+        for cursor in cursors:
+            self._move(cursor, -1)  # a reading of the metadata may have come between
+            self._local.remove(cursor)
+            self.watch.unwatch(cursor.source_topic)
+
+    async def stop_all(self, timeout: float) -> None:
+        """Stops mirroring all topics."""
+        await asyncio.gather(*(self.stop(topic, timeout) for topic in list(self._cursors)))
+
+    def _all(self) -> Iterable[Cursor]:
+        for cursors in self._cursors.values():
+            yield from cursors
+
+    def _refreshed(self, metadata: Metadata) -> None:
+        for cursor in self._all():
+            topic = metadata.topics.get(cursor.source_topic)
+            partition = topic.partitions.get(cursor.index) if topic is not None else None
+            # Fetch 12 asks by name: a topic created anew must not be fetched for the old one.
+            same = topic is not None and topic.topic_id == cursor.source_topic_id
+            leader = partition.leader if partition is not None and same else -1
+            self._move(cursor, leader if leader in metadata.brokers else -1)
+        self._on_metadata(metadata)
+
+    def _move(self, cursor: Cursor, leader: int) -> None:
+        if (cursor.source.node if cursor.source is not None else -1) == leader:
+            return
+        if cursor.source is not None:
+            cursor.source.remove(cursor)
+        if leader >= 0:
+            self._source(leader).add(cursor)
+
+    def _source(self, node: int) -> Source:
+        source = self._sources.get(node)
+        if source is None:
+            source = self._sources[node] = Source(self.cluster, node, self._budget, self._limits, self.watch.hurry)
+            self._tasks.start(f"source {node} of link {self._link.name}", source.run())
+        return source
+
+
+def _limits(link: Link) -> FetchLimits:
+    return FetchLimits(
+        partition_bytes=value_of(link.config, "replica.fetch.max.bytes"),
+        response_bytes=value_of(link.config, "replica.fetch.response.max.bytes"),
+        min_bytes=value_of(link.config, "replica.fetch.min.bytes"),
+        max_wait_ms=value_of(link.config, "replica.fetch.wait.max.ms"),
+    )

@@ -1,0 +1,96 @@
+"""The local side: sinks and probers of all local brokers, shared by all links."""
+
+from collections.abc import Callable
+from zlib import crc32
+
+from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.metadata import MetadataWatch
+from clusterlink_engine.replication.prober import Prober
+from clusterlink_engine.replication.sink import Sink
+from clusterlink_engine.settings import Replication
+from clusterlink_engine.tasks import Tasks
+from clusterlink_engine.wire.cluster import Cluster, Metadata
+
+# How old the local cluster's metadata may get; foreign changes of mirror topics are noticed in it.
+_METADATA_SECONDS = 2.0
+
+
+class LocalSide:
+    """Gives each cursor to the sink and the prober of its leader."""
+
+    def __init__(
+        self, cluster: Cluster, settings: Replication, tasks: Tasks, on_metadata: Callable[[Metadata], None]
+    ) -> None:
+        """Makes the local side; `on_metadata` is told every reading of the local cluster's metadata."""
+        self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed)
+        self._cluster = cluster
+        self._settings = settings
+        self._tasks = tasks
+        self._on_metadata = on_metadata
+        self._cursors: dict[tuple[str, int], Cursor] = {}
+        self._sinks: dict[tuple[int, int], Sink] = {}
+        self._probers: dict[int, Prober] = {}
+
+    def start(self) -> None:
+        """Starts reading metadata."""
+        self._tasks.start("local metadata", self.watch.run())
+
+    def add(self, cursor: Cursor) -> None:
+        """The cursor is to be written."""
+        self._cursors[cursor.key] = cursor
+        self.watch.watch(cursor.topic)
+
+    def remove(self, cursor: Cursor) -> None:
+        """The cursor is not to be written any more; it must be drained."""
+        if self._cursors.pop(cursor.key, None) is None:
+            return
+        self.watch.unwatch(cursor.topic)
+        self._assign(cursor, -1)
+
+    def _refreshed(self, metadata: Metadata) -> None:
+        for cursor in self._cursors.values():
+            topic = metadata.topics.get(cursor.topic)
+            partition = topic.partitions.get(cursor.index) if topic is not None else None
+            # A topic with another id is somebody else's: nothing may be written there.
+            ours = topic is not None and topic.topic_id == cursor.topic_id
+            leader = partition.leader if partition is not None and ours else -1
+            self._assign(cursor, leader if leader in metadata.brokers else -1)
+        self._on_metadata(metadata)
+
+    def _assign(self, cursor: Cursor, leader: int) -> None:
+        current = cursor.prober.node if cursor.prober is not None else -1
+        if current == leader:
+            return
+        if cursor.prober is not None:
+            cursor.prober.remove(cursor)
+        if cursor.sink is not None:
+            cursor.sink.remove(cursor)
+            cursor.sink = None
+            cursor.lost()  # answers of the old leader would come out of order with those of the new one
+        if leader < 0:
+            return
+        cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
+        self._prober(leader).add(cursor)
+
+    def _sink(self, node: int, number: int) -> Sink:
+        key = (node, number % self._settings.produce_connections)
+        sink = self._sinks.get(key)
+        if sink is None:
+            sink = self._sinks[key] = Sink(
+                self._cluster, node, self._settings.request_timeout_ms / 1000, self.watch.hurry
+            )
+            self._tasks.start(f"sink {node}/{key[1]}", sink.run())
+        return sink
+
+    def _prober(self, node: int) -> Prober:
+        prober = self._probers.get(node)
+        if prober is None:
+            prober = self._probers[node] = Prober(
+                self._cluster,
+                node,
+                grace=self._settings.grace_ms / 1000,
+                watch_interval=self._settings.watch_interval_ms / 1000,
+                on_moved=self.watch.hurry,
+            )
+            self._tasks.start(f"prober {node}", prober.run())
+        return prober

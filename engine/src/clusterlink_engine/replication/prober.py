@@ -1,0 +1,199 @@
+"""A prober: reads the mirror's log ends at one local broker, for all cursors that it leads, many at a time.
+
+It answers the core's probes, looks from time to time whether an idle log has moved, and moves log starts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+
+from clusterlink_engine.errors import KafkaError
+from clusterlink_engine.mirror.partition import Phase, Probe, ProbeResult, Producer
+from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.tasks import Backoff
+from clusterlink_engine.wire import logs
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.codes import is_moved, name_of
+
+log = logging.getLogger(__name__)
+
+# Readings of a moving log end before somebody unknown is blamed for it: long enough for answers that are under way.
+_PATIENCE = 8
+
+
+class Prober:
+    """The control loop of one local broker."""
+
+    def __init__(
+        self, cluster: Cluster, node: int, *, grace: float, watch_interval: float, on_moved: Callable[[], None]
+    ) -> None:
+        """Makes a prober.
+
+        Args:
+            cluster: The local one.
+            node: Id of the broker.
+            grace: Seconds between a leader's first answer and the reading that counts, where a log end is in doubt.
+            watch_interval: Seconds between two looks at idle logs.
+            on_moved: Called when the broker said that it is not the leader.
+        """
+        self.node = node
+        self._cluster = cluster
+        self._grace = grace
+        self._watch_interval = watch_interval
+        self._on_moved = on_moved
+        self._cursors: dict[tuple[str, int], Cursor] = {}
+        self._wake = asyncio.Event()
+        self._watch_at = 0.0
+
+    def add(self, cursor: Cursor) -> None:
+        """From now on the cursor's log is read here."""
+        cursor.prober = self
+        cursor.settled_at = None
+        self._cursors[cursor.key] = cursor
+        self.wake()
+
+    def remove(self, cursor: Cursor) -> None:
+        """From now on the cursor's log is not read here."""
+        if self._cursors.pop(cursor.key, None) is not None:
+            cursor.prober = None
+
+    def wake(self) -> None:
+        """A cursor wants something."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reads for ever; comes back from every fault of the broker."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(0.05, 5.0)
+        self._watch_at = loop.time() + self._watch_interval
+        while True:
+            try:
+                await self._round(loop)
+                backoff.reset()
+            except KafkaError as error:
+                log.warning("reading log ends at broker %d of the local cluster: %s", self.node, error)
+                self._on_moved()
+                await backoff.wait()
+
+    async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        wanting = [cursor for cursor in self._cursors.values() if cursor.wanted_probe is not None]
+        due = [cursor for cursor in wanting if cursor.core.may_probe and self._due_at(cursor) <= now]
+        trims = [cursor for cursor in self._cursors.values() if cursor.trim_to is not None]
+        if due:
+            await self._probe(loop, due)
+        elif trims:
+            await self._trim(trims)
+        elif now >= self._watch_at:
+            await self._watch()
+            self._watch_at = loop.time() + self._watch_interval
+        else:
+            at = min([self._watch_at, *(self._due_at(cursor) for cursor in wanting if cursor.core.may_probe)])
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(at):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    @staticmethod
+    def _due_at(cursor: Cursor) -> float:
+        return max(cursor.probe_not_before, cursor.settled_at or 0.0)
+
+    async def _probe(self, loop: asyncio.AbstractEventLoop, cursors: Collection[Cursor]) -> None:
+        """Reads the log end, the producer's state, the log start, the log end again, and then the high watermark.
+
+        The order makes the reading one moment's.
+        """
+        first = await logs.log_ends(self._cluster, self.node, [cursor.key for cursor in cursors])
+        readable = [cursor for cursor in cursors if self._readable(cursor, first[cursor.key])]
+        settled = []
+        for cursor in readable:
+            probe = cursor.wanted_probe
+            if probe is not None and probe.settle and cursor.settled_at is None:
+                cursor.settled_at = loop.time() + self._grace
+            else:
+                settled.append(cursor)
+        if not settled:
+            return
+        keys = [cursor.key for cursor in settled]
+        producers = await logs.producer_states(
+            self._cluster, self.node, {cursor.key: cursor.producer_id for cursor in settled}
+        )
+        starts = await logs.log_starts(self._cluster, self.node, keys)
+        second = await logs.log_ends(self._cluster, self.node, keys)
+        watermarks = await logs.high_watermarks(self._cluster, self.node, keys)
+        for cursor in settled:
+            key = cursor.key
+            state = producers[key]
+            errors = [
+                second[key].error,
+                watermarks[key].error,
+                starts[key].error,
+                state if isinstance(state, int) else 0,
+            ]
+            if any(errors):
+                self._refused(cursor, next(filter(None, errors)))
+                continue
+            producer = Producer(*state) if isinstance(state, logs.ProducerState) else None
+            if first[key].offset != second[key].offset:
+                self._unsteady(cursor, first[key].offset, second[key].offset, producer)
+            else:
+                await self._read(cursor, second[key].offset, watermarks[key].offset, starts[key].offset, producer)
+
+    def _unsteady(self, cursor: Cursor, first: int, second: int, producer: Producer | None) -> None:
+        cursor.unsteady_readings += 1
+        patience = cursor.unsteady_readings < _PATIENCE
+        cursor.apply(cursor.core.unsteady(first, second, producer, patience=patience))
+
+    async def _read(self, cursor: Cursor, end: int, watermark: int, start: int, producer: Producer | None) -> None:
+        settled = cursor.settled_at is not None
+        last = None
+        if producer is None and settled and end > start:
+            last = await logs.last_batch(self._cluster, self.node, cursor.topic, cursor.topic_id, cursor.index, end - 1)
+        if cursor.wanted_probe is None or not cursor.core.may_probe:
+            return  # stopped meanwhile
+        action = cursor.core.probed(ProbeResult(end, watermark, start, producer, last, settled))
+        if cursor.core.phase is Phase.COPYING:
+            cursor.probe_done()
+        cursor.apply(action)
+
+    async def _watch(self) -> None:
+        """Looks whether a log moved in which nothing of ours was in flight."""
+        quiet = [(cursor, cursor.activity) for cursor in self._cursors.values() if cursor.core.is_idle]
+        if not quiet:
+            return
+        ends = await logs.log_ends(self._cluster, self.node, [cursor.key for cursor, _ in quiet])
+        for cursor, activity in quiet:
+            end = ends[cursor.key]
+            if end.error:
+                if is_moved(end.error):
+                    self._on_moved()
+            elif cursor.activity == activity and cursor.core.is_idle:
+                cursor.apply(cursor.core.log_end_seen(end.offset))
+
+    async def _trim(self, cursors: Collection[Cursor]) -> None:
+        offsets = {cursor.key: cursor.trim_to or 0 for cursor in cursors}
+        for cursor in cursors:
+            cursor.trim_to = None
+        starts: dict[logs.TopicPartition, logs.LogEnd] = {}
+        try:
+            starts = await logs.delete_records(self._cluster, self.node, offsets)
+        finally:
+            for cursor in cursors:
+                start = starts.get(cursor.key)
+                if start is not None and start.error:
+                    log.warning("%s-%d: the log start could not be moved: %s", *cursor.key, name_of(start.error))
+                cursor.core.trimmed(start.offset if start is not None and not start.error else None)
+
+    def _readable(self, cursor: Cursor, end: logs.LogEnd) -> bool:
+        if end.error:
+            self._refused(cursor, end.error)
+        return not end.error
+
+    def _refused(self, cursor: Cursor, code: int) -> None:
+        """The broker did not answer for this partition: it is read again, after a while."""
+        log.info("%s-%d: the log end cannot be read: %s", *cursor.key, name_of(code))
+        if is_moved(code):
+            self._on_moved()
+        cursor.apply(Probe(settle=cursor.wanted_probe is not None and cursor.wanted_probe.settle, later=True))

@@ -1,0 +1,199 @@
+"""The settings of the engine: one model per section of the file, a docstring per field.
+
+They come from the TOML file, then from `CLUSTERLINK_*` environment variables with `__` between the levels, then from flags;
+the last one wins. Unknown keys are refused by name.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from clusterlink_engine.errors import ClusterlinkError
+
+ENVIRONMENT_PREFIX = "CLUSTERLINK_"
+
+# Read by other programs of the project, so not settings of the engine.
+_FOREIGN_VARIABLES = ("CLUSTERLINK_ENDPOINT", "CLUSTERLINK_TOKEN", "CLUSTERLINK_TERRAFORM_", "CLUSTERLINK_TEST_")
+
+
+class SettingsError(ClusterlinkError):
+    """A setting is wrong; the message is one line that names the key."""
+
+    reason = "INVALID_SETTINGS"
+
+
+class Section(BaseModel):
+    """A section of the settings: read-only, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def parse_address(value: str) -> tuple[str, int]:
+    """Splits `host:port`, `[v6]:port` included.
+
+    Raises:
+        ValueError: There is no host, or the port is not one of 1 to 65535 (0 is allowed: any free port).
+    """
+    host, colon, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f'"{value}" is not of the form host:port')
+    return host, int(port)
+
+
+class Security(Section):
+    """How to secure and authenticate connections to one cluster."""
+
+    security_protocol: Literal["PLAINTEXT"] = "PLAINTEXT"
+    """PLAINTEXT; the secure protocols are not part of this version."""
+
+
+class LocalCluster(Security):
+    """The cluster that this engine belongs to; mirror topics live there."""
+
+    bootstrap_servers: tuple[str, ...] = Field(min_length=1)
+    """Addresses `host:port` of some brokers of the local cluster. Required."""
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            parse_address(address)
+        return value
+
+
+class Api(Section):
+    """The gRPC API."""
+
+    listen: str = "127.0.0.1:7171"
+    """Address `host:port`. Loopback only: this version has no authentication. Port 0 takes a free one."""
+
+    @field_validator("listen")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        host, _ = parse_address(value)
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(f"{host} is not a loopback address, and this version has neither TLS nor authentication")
+        return value
+
+
+class Limits(Section):
+    """What users may ask for."""
+
+    max_links: int = Field(default=10, ge=0)
+    """Links of this destination cluster. Default 10, as Cluster Linking has it."""
+
+    min_sync_interval_ms: int = Field(default=1000, ge=1)
+    """Shortest interval of a sync in milliseconds. Default 1000: shorter ones load the source's brokers for nothing."""
+
+
+class State(Section):
+    """Where links, mirror topics and their history are kept."""
+
+    topic: str = Field(default="_clusterlink", pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    """Compacted topic on the local cluster. Two engines with different topics know nothing of each other."""
+
+    replication_factor: int = Field(default=-1, ge=-1, le=32767)
+    """Of the state topic when it is created. Default -1: the cluster's default, 3 if it has that many brokers."""
+
+
+class Replication(Section):
+    """The data path of this process."""
+
+    buffer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
+    """Fetched and not yet acknowledged bytes that this process may hold, for all links together. Default 64 MiB. One
+    response more can be on its way for each source broker."""
+
+    produce_connections: int = Field(default=2, ge=1, le=16)
+    """Connections for writing to each local broker. Default 2: a broker handles one request of a connection at a time."""
+
+    watch_interval_ms: int = Field(default=2000, ge=100)
+    """How often the log end of an idle mirror partition is read, to notice foreign writes. Default 2000."""
+
+    grace_ms: int = Field(default=2000, ge=0)
+    """How long to wait, after the leader has answered again, before a log end in doubt is read for good. Default 2000."""
+
+    request_timeout_ms: int = Field(default=30000, ge=1000)
+    """Longest wait for an answer of a local broker. Default 30000."""
+
+
+class Settings(Section):
+    """Everything that `clusterlink serve` can be told."""
+
+    local_cluster: LocalCluster
+    api: Api = Api()
+    limits: Limits = Limits()
+    state: State = State()
+    replication: Replication = Replication()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log lines that are printed. Default info."""
+
+
+def load(
+    path: Path | None, environment: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Reads the settings from the file, the environment and the flags (nested by section).
+
+    Raises:
+        SettingsError: The file cannot be read, a key is unknown or a value is wrong; the text names the key.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: is not TOML: {error}") from error
+    _merge(values, _from_environment(environment))
+    _merge(values, dict(flags or {}))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_first_line(error)) from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(_FOREIGN_VARIABLES):
+            continue
+        *levels, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        section = values
+        for level in levels:
+            section = section.setdefault(level, {})
+        section[key] = _from_text(text)
+    return values
+
+
+def _from_text(text: str) -> Any:
+    """A list may be written as JSON, everything else as it is: pydantic reads numbers from text."""
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    return text
+
+
+def _merge(values: dict[str, Any], others: Mapping[str, Any]) -> None:
+    for key, other in others.items():
+        if isinstance(other, Mapping) and isinstance(values.get(key), dict):
+            _merge(values[key], other)
+        else:
+            values[key] = dict(other) if isinstance(other, Mapping) else other
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown setting"
+    if first["type"] == "missing":
+        return f"{key}: is required"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,1 @@
+"""The state topic: what the engine must remember, on the local cluster."""

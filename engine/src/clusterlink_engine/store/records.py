@@ -1,0 +1,76 @@
+"""The records of the state topic: keys, versions, JSON.
+
+A key is `<kind>/<name>`; the value is a JSON object with the record's `version` and its `value`, or null for "gone". A
+newer engine reads older versions; an older engine that meets a newer one must stop, because it would write it back wrongly.
+"""
+
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clusterlink_engine.errors import StateError, StateTooNewError
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Stored
+
+VERSION = 1
+
+CLAIM_KEY = "claim/control"
+
+
+class Claim(Stored):
+    """Who works on this state; written at start, the last one counts."""
+
+    instance_id: str
+    host: str
+    pid: int
+    version: str
+    """Of the engine."""
+
+
+KINDS: dict[str, type[Stored]] = {
+    "link": Link,
+    "mirror": MirrorTopic,
+    "detached": DetachedMirror,
+    "claim": Claim,
+}
+
+AnyStored = TypeVar("AnyStored", bound=Stored)
+
+
+class _Envelope(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # whatever a newer version adds: its number is looked at first
+
+    version: int
+    value: dict[str, object]
+
+
+def key_of(kind: str, name: str) -> str:
+    """Answers the key of an object; kinds are the keys of KINDS."""
+    return f"{kind}/{name}"
+
+
+def encode(value: Stored) -> bytes:
+    """Encodes an object as a record's value."""
+    return json.dumps({"version": VERSION, "value": value.model_dump(mode="json")}, sort_keys=True).encode()
+
+
+def decode(key: str, data: bytes) -> Stored:
+    """Decodes a record's value.
+
+    Raises:
+        StateTooNewError: A newer engine wrote it.
+        StateError: It is no record of ours.
+    """
+    kind = key.partition("/")[0]
+    try:
+        envelope = _Envelope.model_validate_json(data)
+        if envelope.version > VERSION or kind not in KINDS:
+            raise StateTooNewError(
+                f'The state holds the record "{key}" of version {envelope.version}, but this engine knows version {VERSION}. A '
+                "newer engine has worked here: start that version or a newer one."
+            )
+        return KINDS[kind].model_validate_json(json.dumps(envelope.value))
+    except ValidationError as error:
+        raise StateError(
+            f'The state record "{key}" cannot be read: {error.errors(include_url=False)[0]["msg"]}.'
+        ) from error

@@ -1,0 +1,242 @@
+"""The state topic: a compacted topic with one partition, written by one transactional producer.
+
+Opening it claims it: `init_transactions` makes Kafka refuse every later write of an older process (its producer epoch is
+lower, KIP-98), and the claim record tells that process, which follows the topic, to stop. Versions are read before
+anything is claimed, so that an older engine never takes over from a newer one.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError as LibraryError
+
+from clusterlink_engine.errors import StateError, StateFencedError, StateUnavailableError
+from clusterlink_engine.model.resources import Stored
+from clusterlink_engine.settings import LocalCluster
+from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
+
+log = logging.getLogger(__name__)
+
+_FENCED = (LibraryError._FENCED, LibraryError.INVALID_PRODUCER_EPOCH, LibraryError.PRODUCER_FENCED)  # noqa: SLF001
+_POLL_SECONDS = 0.2
+_TRANSACTION_SECONDS = 30.0
+_ATTEMPTS = 5
+
+Answer = TypeVar("Answer")
+Records = dict[str, Stored]
+
+
+class StateTopic:
+    """The state topic as this process owns it.
+
+    Reading and writing happen in two threads of their own, since the library blocks; results arrive on the event loop.
+    """
+
+    def __init__(self, cluster: LocalCluster, topic: str, claim: Claim, on_taken_over: Callable[[Claim], None]) -> None:
+        """Prepares; nothing is contacted before `open`.
+
+        Args:
+            cluster: Where the topic is.
+            topic: Its name; it must exist.
+            claim: Who this process is.
+            on_taken_over: Called on the event loop when another process has claimed the state.
+        """
+        self._topic = topic
+        self._claim = claim
+        self._on_taken_over = on_taken_over
+        self._common: dict[str, Any] = {
+            "bootstrap.servers": ",".join(cluster.bootstrap_servers),
+            "security.protocol": cluster.security_protocol,
+            "client.id": "clusterlink-state",
+            "log.connection.close": False,
+        }
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")
+        self._closing = threading.Event()
+        self._producer: Producer | None = None
+        self._consumer: Consumer | None = None
+
+    async def open(self, timeout: float) -> Records:
+        """Claims the state and answers everything in it, by key, claims left out.
+
+        Raises:
+            StateTooNewError: A newer engine has worked here; nothing was claimed.
+            StateError: The topic cannot be read or claimed within `timeout` seconds, or holds what is no record.
+        """
+        records: Records = {}
+        await self._run(self._reading, self._read, records, None, timeout)
+        await self._run(self._writing, self._claim_topic, timeout)
+        await self._run(self._reading, self._read, records, self._claim.instance_id, timeout)
+        self._follower = asyncio.get_running_loop().run_in_executor(
+            self._reading, self._follow, asyncio.get_running_loop()
+        )
+        return {key: value for key, value in records.items() if not isinstance(value, Claim)}
+
+    async def write(self, changes: Mapping[str, Stored | None]) -> None:
+        """Writes records in one transaction; None deletes. When it returns, they are stored; when it raises, none is.
+
+        Raises:
+            StateFencedError: Another process has taken over; this one must stop.
+            StateUnavailableError: The local cluster does not take it now.
+        """
+        await self._run(self._writing, self._transact, changes)
+
+    async def close(self) -> None:
+        """Stops following; nothing can be written after."""
+        self._closing.set()
+        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
+
+    def _shut_down(self) -> None:
+        self._reading.shutdown()
+        self._writing.shutdown()
+        if self._consumer is not None:
+            self._consumer.close()
+
+    @staticmethod
+    async def _run(executor: ThreadPoolExecutor, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+
+    # In the writing thread.
+
+    def _claim_topic(self, timeout: float) -> None:
+        self._producer = Producer(
+            {
+                **self._common,
+                "transactional.id": f"clusterlink-{self._topic}",
+                "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000),
+            },
+            logger=log.getChild("librdkafka"),
+        )
+        try:
+            self._producer.init_transactions(timeout)
+        except KafkaException as error:
+            raise StateError(f'The state topic "{self._topic}" cannot be claimed: {error.args[0].str()}.') from error
+        self._transact({CLAIM_KEY: self._claim})
+
+    def _transact(self, changes: Mapping[str, Stored | None]) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._try_to_transact(changes)
+            except StateUnavailableError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _try_to_transact(self, changes: Mapping[str, Stored | None]) -> None:
+        producer = self._producer
+        if producer is None:
+            raise StateUnavailableError("The state topic is not open.")
+        try:
+            producer.begin_transaction()
+            for key, value in changes.items():
+                producer.produce(self._topic, key=key.encode(), value=encode(value) if value is not None else None)
+            self._commit(producer)
+        except KafkaException as error:
+            self._give_up(producer, error)
+
+    @staticmethod
+    def _commit(producer: Producer) -> None:
+        """Commits; a commit whose answer is late is asked for again, since it must be known what became of it."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                producer.commit_transaction(_TRANSACTION_SECONDS)
+            except KafkaException as error:
+                if not error.args[0].retriable() or attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _give_up(self, producer: Producer, error: KafkaException) -> None:
+        """Aborts the transaction, so that surely nothing was written, and raises.
+
+        Raises:
+            StateFencedError, StateError, StateUnavailableError: As the cause says.
+        """
+        cause: Any = error.args[0]
+        if cause.code() in _FENCED:
+            raise StateFencedError("Another engine process has taken over this state.") from error
+        if cause.fatal():
+            raise StateError(f"The state topic cannot be written any more: {cause.str()}.") from error
+        try:
+            producer.abort_transaction(_TRANSACTION_SECONDS)
+        except KafkaException as second:
+            if second.args[0].code() in _FENCED:
+                raise StateFencedError("Another engine process has taken over this state.") from second
+            # Neither committed nor aborted for sure: this process does not know its own state any more.
+            raise StateError(f"It is not known whether the state was written: {second.args[0].str()}.") from second
+        raise StateUnavailableError(f"The state could not be written: {cause.str()}.") from error
+
+    # In the reading thread.
+
+    def _read(self, records: Records, until_claim_of: str | None, timeout: float) -> None:
+        """Reads to the end of the topic, or to the claim of an instance, into `records`."""
+        consumer = self._open_consumer()
+        waited = 0.0
+        while waited < timeout:
+            message = consumer.poll(_POLL_SECONDS)
+            if message is None:
+                waited += _POLL_SECONDS
+                continue
+            error = message.error()
+            if error is not None:
+                if error.code() == LibraryError._PARTITION_EOF:  # noqa: SLF001 - the library's public constant
+                    if until_claim_of is None:
+                        return
+                    continue
+                if error.retriable() or error.code() < 0:
+                    waited += _POLL_SECONDS
+                    continue
+                raise StateError(f'The state topic "{self._topic}" cannot be read: {error.str()}.')
+            key, claim = _take(records, message)
+            if key == CLAIM_KEY and isinstance(claim, Claim) and claim.instance_id == until_claim_of:
+                return
+        raise StateError(f'The state topic "{self._topic}" could not be read to its end within {timeout:g} s.')
+
+    def _open_consumer(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = Consumer(
+                {
+                    **self._common,
+                    "group.id": "clusterlink-state",  # the library insists; nothing is committed
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "isolation.level": "read_committed",
+                    "auto.offset.reset": "earliest",
+                },
+                logger=log.getChild("librdkafka"),
+            )
+            self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        return self._consumer
+
+    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks for the claim of another process until the topic is closed."""
+        consumer = self._open_consumer()
+        while not self._closing.is_set():
+            message = consumer.poll(_POLL_SECONDS)
+            if message is None or message.error() is not None:
+                continue
+            key, data = message.key(), message.value()
+            if key != CLAIM_KEY.encode() or data is None:
+                continue
+            claim = Claim.model_validate(decode(CLAIM_KEY, data).model_dump())
+            if claim.instance_id != self._claim.instance_id:
+                loop.call_soon_threadsafe(self._on_taken_over, claim)
+
+
+def _take(records: Records, message: Any) -> tuple[str, Stored | None]:
+    key = (message.key() or b"").decode()
+    data = message.value()
+    if data is None:
+        records.pop(key, None)
+        return key, None
+    records[key] = decode(key, data)
+    return key, records[key]
+
+
+__all__: Sequence[str] = ("Records", "StateTopic")

@@ -1,0 +1,1 @@
+"""What a link keeps in step besides records: one module for each task."""

@@ -1,0 +1,114 @@
+"""Record batches (magic 2) as they lie in a fetched frame: cut, verified, patched in place. Records are never touched.
+
+Layout of the 61-byte header (Kafka's "Record Batch" format): base offset 0, length 8, partition leader epoch 12, magic 16,
+CRC-32C 17, attributes 21, last offset delta 23, base timestamp 27, max timestamp 35, producer id 43, producer epoch 51,
+base sequence 53, record count 57. The CRC covers everything from the attributes on.
+"""
+
+import struct
+
+import fastcrc
+
+from clusterlink_engine.mirror.batches import BatchHeader
+
+_LENGTHS = struct.Struct(">qiib")  # base offset, length after this field, leader epoch, magic
+_REST = struct.Struct(">Ihiqqqhii")  # from the CRC on
+_PLACE = struct.Struct(">qii")  # base offset, length, leader epoch
+_PRODUCER = struct.Struct(">qhi")
+_CRC = struct.Struct(">I")
+
+_CRC_AT = 17
+_ATTRIBUTES_AT = 21
+_PRODUCER_AT = 43
+HEADER_BYTES = 61
+_PREFIX_BYTES = 12  # base offset and length field, not counted by the length
+
+crc32c = fastcrc.crc32.iscsi
+
+
+class TornBatchError(ValueError):
+    """A batch in a fetched frame is damaged: its lengths or its checksum do not fit."""
+
+
+class Batch:
+    """A whole batch in a fetched frame.
+
+    Attributes:
+        header: What the core decides on.
+        view: The batch's bytes, writable, a view into the frame.
+    """
+
+    __slots__ = ("header", "view")
+
+    def __init__(self, header: BatchHeader, view: memoryview) -> None:
+        self.header = header
+        self.view = view
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.header.base_offset}..{self.header.last_offset}, {len(self.view)} bytes>"
+
+
+def split(records: memoryview) -> list[Batch]:
+    """Cuts the record bytes of a fetched partition into its whole batches; the cut-off last one is left out.
+
+    Every checksum is verified here, before anything is written: otherwise the new checksum would bless damage in transit.
+
+    Raises:
+        TornBatchError: A length is impossible or a checksum differs; nothing of `records` may be used.
+    """
+    batches: list[Batch] = []
+    position, end = 0, len(records)
+    while end - position >= HEADER_BYTES:
+        base_offset, length, _, magic = _LENGTHS.unpack_from(records, position)
+        size = length + _PREFIX_BYTES
+        if magic < 2:
+            # Message sets of formats 0 and 1 have their magic at the same place; the core refuses them by it.
+            header = BatchHeader(base_offset, base_offset, 0, 0, magic, size, -1, -1, -1)
+            batches.append(Batch(header, records[position : min(position + size, end)]))
+            return batches
+        if size < HEADER_BYTES:
+            raise TornBatchError(f"the batch at offset {base_offset} has an impossible length of {length}")
+        if position + size > end:
+            return batches
+        view = records[position : position + size]
+        crc, attributes, last_delta, _, _, producer_id, epoch, sequence, count = _REST.unpack_from(view, _CRC_AT)
+        if crc32c(view[_ATTRIBUTES_AT:]) != crc:
+            raise TornBatchError(f"the batch at offset {base_offset} does not fit its checksum")
+        if last_delta < 0 or count < 0:
+            raise TornBatchError(f"the batch at offset {base_offset} has impossible counts")
+        header = BatchHeader(
+            base_offset, base_offset + last_delta, count, attributes, magic, size, producer_id, epoch, sequence
+        )
+        batches.append(Batch(header, view))
+        position += size
+    return batches
+
+
+def patch(view: memoryview, producer_id: int, epoch: int, sequence: int) -> None:
+    """Makes a fetched batch one of ours, in place.
+
+    Written are the base offset (a broker refuses any but 0 from a client, KIP-98's INVALID_RECORD), the leader epoch, the
+    producer's fields and the checksum. Attributes stay: the core lets only plain batches through.
+
+    Args:
+        view: The whole batch.
+        producer_id: Of the link.
+        epoch: Of the producer, 0 to 32767.
+        sequence: Of the first record, 0 to 2^31 - 1.
+    """
+    (length,) = struct.unpack_from(">i", view, 8)
+    _PLACE.pack_into(view, 0, 0, length, -1)
+    _PRODUCER.pack_into(view, _PRODUCER_AT, producer_id, epoch, sequence)
+    _CRC.pack_into(view, _CRC_AT, crc32c(view[_ATTRIBUTES_AT:]))
+
+
+def peek(records: memoryview) -> BatchHeader | None:
+    """Answers the header of the first batch, which may be cut off after it; None if there is not even a header."""
+    if len(records) < HEADER_BYTES:
+        return None
+    base_offset, length, _, magic = _LENGTHS.unpack_from(records)
+    _, attributes, last_delta, _, _, producer_id, epoch, sequence, count = _REST.unpack_from(records, _CRC_AT)
+    size = length + _PREFIX_BYTES
+    return BatchHeader(
+        base_offset, base_offset + last_delta, count, attributes, magic, size, producer_id, epoch, sequence
+    )

@@ -1,0 +1,239 @@
+"""One Kafka cluster: bootstrap, metadata, and calls to the broker that must answer them.
+
+A cluster keeps one control connection for each broker it talks to; fetching and writing use connections of their own
+(`open`), so that none blocks another.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
+from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
+
+from clusterlink_engine import __version__
+from clusterlink_engine.errors import (
+    ClusterUnavailableError,
+    KafkaError,
+    ProtocolViolationError,
+    Side,
+    WrongClusterError,
+)
+from clusterlink_engine.settings import Security, parse_address
+from clusterlink_engine.wire.codes import refused
+from clusterlink_engine.wire.connection import CLIENT_ID, Connection
+
+_METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
+NO_TOPIC_ID = "0" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """Where a partition is led: node id (-1 for nowhere at the moment) and leader epoch; and its number of replicas."""
+
+    leader: int
+    leader_epoch: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """A topic as the cluster describes it; `error` is Kafka's code, 0 if the topic exists."""
+
+    name: str
+    topic_id: str
+    partitions: dict[int, PartitionInfo]
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a broker says of its cluster."""
+
+    cluster_id: str
+    brokers: dict[int, tuple[str, int]]
+    topics: dict[str, TopicInfo]
+
+
+class Cluster:
+    """A Kafka cluster that can be asked.
+
+    Attributes:
+        side: Whether it is the local or the remote one.
+        cluster_id: Id that the cluster must have; empty until the first answer if none was given. Set once.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        bootstrap_servers: Sequence[str],
+        security: Security,
+        *,
+        cluster_id: str = "",
+        timeout: float = 30.0,
+    ) -> None:
+        self.side = side
+        self.cluster_id = cluster_id
+        self._bootstrap = [parse_address(address) for address in bootstrap_servers]
+        self._security = security  # PLAINTEXT is all there is; `open` is the place where the others go in
+        self._timeout = timeout
+        self._brokers: dict[int, tuple[str, int]] = {}
+        self._control: dict[int, Connection] = {}
+        self._bootstrapped: Connection | None = None
+        self._locks: dict[int, asyncio.Lock] = {}
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.side} {self.cluster_id or '?'}, {len(self._control)} control connections>"
+
+    async def metadata(self, topics: Iterable[str]) -> Metadata:
+        """Asks any broker for the cluster's id, its brokers and the named topics.
+
+        Raises:
+            WrongClusterError: The cluster's id is another one than it must be.
+            KafkaError: No broker answered.
+        """
+        wanted = [MetadataRequest.MetadataRequestTopic(name=name) for name in sorted(set(topics))]
+        request = MetadataRequest(
+            topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        )
+        connection = await self._any()
+        try:
+            answer = await connection.call(
+                request, MetadataResponse, self._version(connection, 3, _METADATA_LOWEST, _METADATA_HIGHEST)
+            )
+        except KafkaError:
+            self._bootstrapped = None
+            raise
+        metadata = Metadata(
+            cluster_id=answer.cluster_id or "",
+            brokers={broker.node_id: (broker.host, broker.port) for broker in answer.brokers},
+            topics={
+                topic.name: TopicInfo(
+                    topic.name,
+                    topic_id_of(topic.topic_id),
+                    {
+                        p.partition_index: PartitionInfo(p.leader_id, p.leader_epoch, len(p.replica_nodes))
+                        for p in topic.partitions
+                    },
+                    topic.error_code,
+                )
+                for topic in answer.topics
+            },
+        )
+        self._check_cluster_id(metadata.cluster_id)
+        self._brokers = metadata.brokers
+        return metadata
+
+    async def call(
+        self, node: int, request: Any, response: Any, versions: tuple[int, int], *, timeout: float | None = None
+    ) -> Any:
+        """Sends a message to a broker over its control connection; `node` -1 stands for any broker.
+
+        Args:
+            node: Node id from the metadata.
+            request: Message of kafka-python.
+            response: Class of its answer.
+            versions: Lowest and highest version that the caller understands.
+            timeout: Seconds; None for the cluster's.
+
+        Raises:
+            KafkaError: The broker is not known, cannot be reached, or has none of the versions.
+        """
+        connection = await (self._any() if node < 0 else self._controlled(node))
+        version = self._version(connection, request.API_KEY, *versions)
+        return await connection.call(request, response, version, timeout=timeout)
+
+    async def open(self, node: int) -> Connection:
+        """Opens a connection of the caller's own to a broker.
+
+        Raises:
+            KafkaError: The broker is not known or cannot be reached.
+        """
+        address = self._brokers.get(node)
+        if address is None:
+            raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
+        return await self._open(*address)
+
+    def close(self) -> None:
+        """Closes the control connections."""
+        for connection in [*self._control.values(), self._bootstrapped]:
+            if connection is not None:
+                connection.close()
+        self._control.clear()
+        self._bootstrapped = None
+
+    def _check_cluster_id(self, found: str) -> None:
+        if not self.cluster_id:
+            self.cluster_id = found
+        elif found != self.cluster_id:
+            raise WrongClusterError(
+                f"The {self.side} cluster has the id {found or '(none)'}, but {self.cluster_id} was expected; check the "
+                "bootstrap servers.",
+                side=self.side,
+            )
+
+    async def _any(self) -> Connection:
+        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order."""
+        if self._bootstrapped is not None and self._bootstrapped.is_open:
+            return self._bootstrapped
+        addresses = list(dict.fromkeys([*self._bootstrap, *self._brokers.values()]))
+        random.shuffle(addresses)
+        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
+        for host, port in addresses:
+            try:
+                self._bootstrapped = await self._open(host, port)
+            except KafkaError as failure:
+                error = failure
+            else:
+                return self._bootstrapped
+        raise error
+
+    async def _controlled(self, node: int) -> Connection:
+        async with self._locks.setdefault(node, asyncio.Lock()):
+            connection = self._control.get(node)
+            if connection is None or not connection.is_open:
+                connection = self._control[node] = await self.open(node)
+            return connection
+
+    async def _open(self, host: str, port: int) -> Connection:
+        connection = await Connection.open(self.side, host, port, timeout=self._timeout)
+        try:
+            connection.versions = await self._api_versions(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _api_versions(self, connection: Connection) -> dict[int, tuple[int, int]]:
+        request = ApiVersionsRequest(client_software_name=CLIENT_ID, client_software_version=__version__)
+        answer = await connection.call(request, ApiVersionsResponse, 3)
+        if answer.error_code:
+            raise refused(answer.error_code, f"ApiVersions of {connection.address}", self.side)
+        return {entry.api_key: (entry.min_version, entry.max_version) for entry in answer.api_keys}
+
+    def _version(self, connection: Connection, api_key: int, lowest: int, highest: int) -> int:
+        return choose_version(connection, api_key, lowest, highest)
+
+
+def topic_id_of(value: UUID | None) -> str:
+    """Answers a topic id in hexadecimal digits; all zeros where a message has none."""
+    return value.hex if value is not None else NO_TOPIC_ID
+
+
+def choose_version(connection: Connection, api_key: int, lowest: int, highest: int) -> int:
+    """Answers the highest version of an API that both sides have.
+
+    Raises:
+        ProtocolViolationError: There is none; the broker is older or newer than this engine can work with.
+    """
+    least, most = connection.versions.get(api_key, (0, -1))
+    if most < lowest or least > highest:
+        raise ProtocolViolationError(
+            f"{connection.address} offers API {api_key} in versions {least} to {most}; {lowest} to {highest} are needed. The "
+            f"{connection.side} cluster runs a Kafka version that this engine cannot work with.",
+            side=connection.side,
+        )
+    return min(most, highest)

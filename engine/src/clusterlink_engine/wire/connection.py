@@ -1,0 +1,278 @@
+"""One connection to one broker: frames in and out, nothing about their content.
+
+Frames are received straight into a bytearray of their own, which is handed to the caller without a copy; record bytes are
+cut from it, patched in place and sent on. Requests are answered in the order they were sent (a broker guarantees that for
+a connection), so pending requests are a queue, and one timer looks at its head.
+
+All methods belong to one event loop. A connection that broke is never used again: open a new one.
+"""
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from clusterlink_engine.errors import (
+    ClusterTimeoutError,
+    ClusterUnavailableError,
+    KafkaError,
+    ProtocolViolationError,
+    Side,
+    UnresolvableBootstrapError,
+)
+
+CLIENT_ID = "clusterlink"
+
+# The largest answer that is believed: the largest fetch that can be asked for is bounded by the settings, far below.
+MAX_FRAME_BYTES = 1 << 30
+
+# Requests whose bytes wait in the process beyond this amount make `drain` wait.
+_HIGH_WATER_BYTES = 8 * 1024 * 1024
+
+Buffer = bytes | bytearray | memoryview
+
+_SIZE = struct.Struct(">i")
+_HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
+_CLIENT_ID = CLIENT_ID.encode()
+
+
+class _Protocol(asyncio.BufferedProtocol):
+    """Cuts the byte stream into frames and tells the connection about them."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+        self._size = bytearray(4)
+        self._frame: bytearray | None = None
+        self._view = memoryview(self._size)
+        self._filled = 0
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the signature is asyncio's
+        return self._view[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        if self._filled < len(self._view):
+            return
+        if self._frame is None:
+            (size,) = _SIZE.unpack(self._size)
+            if not 4 <= size <= MAX_FRAME_BYTES:
+                self._connection.violated(f"announced a frame of {size} bytes")
+                return
+            self._frame = bytearray(size)
+            self._view = memoryview(self._frame)
+        else:
+            frame, self._frame = self._frame, None
+            self._view = memoryview(self._size)
+            self._connection.received(frame)
+        self._filled = 0
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.writable.clear()
+
+    def resume_writing(self) -> None:
+        self._connection.writable.set()
+
+
+class Connection:
+    """A connection that is open until it broke or was closed.
+
+    Attributes:
+        side: The cluster it leads to, for errors.
+        address: `host:port` of the broker.
+        versions: (lowest, highest) version by API key, set once by `wire.handshake`.
+        writable: Cleared while too many bytes wait to be sent.
+    """
+
+    def __init__(self, side: Side, address: str, timeout: float) -> None:
+        self.side = side
+        self.address = address
+        self.versions: dict[int, tuple[int, int]] = {}
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self._timeout = timeout
+        self._transport: asyncio.Transport | None = None
+        self._error: KafkaError | None = None
+        self._correlation = 0
+        # (correlation id, deadline on the loop's clock, future) in the order of sending; answered from the left.
+        self._pending: deque[tuple[int, float, asyncio.Future[memoryview]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        state = "OPEN" if self.is_open else f"CLOSED: {self._error}"
+        return f"<Connection {self.side} {self.address} {state}, {len(self._pending)} pending>"
+
+    @classmethod
+    async def open(cls, side: Side, host: str, port: int, *, timeout: float) -> "Connection":
+        """Connects to a broker.
+
+        Args:
+            side: Which cluster it is, for errors.
+            host: Name or address.
+            port: 1 to 65535.
+            timeout: Seconds, for connecting and then for each answer.
+
+        Raises:
+            UnresolvableBootstrapError: The name has no address.
+            ClusterTimeoutError: No connection within the timeout.
+            ClusterUnavailableError: The connection was refused or broke.
+        """
+        address = f"{host}:{port}"
+        connection = cls(side, address, timeout)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                transport, _ = await loop.create_connection(lambda: _Protocol(connection), host, port)
+        except TimeoutError as error:
+            raise ClusterTimeoutError(
+                f"{address} did not accept a connection within {timeout:g} s.", side=side
+            ) from error
+        except socket.gaierror as error:
+            raise UnresolvableBootstrapError(
+                f"The name in {address} cannot be resolved: {error.strerror}.", side=side
+            ) from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ClusterUnavailableError(f"{address} cannot be reached: {reason}.", side=side) from error
+        connection._transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent."""
+        return self._transport is not None and self._error is None
+
+    @property
+    def pending(self) -> int:
+        """Requests without an answer."""
+        return len(self._pending)
+
+    def send(
+        self, api_key: int, api_version: int, body: Sequence[Buffer], *, flexible: bool, timeout: float | None = None
+    ) -> asyncio.Future[memoryview]:
+        """Sends a request; the future gets the answer's body, a view into a frame that nobody else uses.
+
+        The future fails with a KafkaError when the connection breaks or the deadline passes; the request may have been
+        carried out then.
+
+        Args:
+            api_key: Of the request.
+            api_version: Of the request.
+            body: Buffers that together are the body.
+            flexible: Whether the request has a header with tagged fields (version 2; the answer's is version 1 then).
+            timeout: Seconds; None for the connection's.
+
+        Raises:
+            KafkaError: The connection is not open any more.
+        """
+        if self._transport is None or self._error is not None:
+            raise self._error or ClusterUnavailableError(f"{self.address}: the connection is closed.", side=self.side)
+        self._correlation = (self._correlation + 1) & 0x7FFFFFFF
+        header = _HEADER.pack(api_key, api_version, self._correlation, len(_CLIENT_ID)) + _CLIENT_ID
+        if flexible:
+            header += b"\0"
+        size = len(header) + sum(len(part) for part in body)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[memoryview] = loop.create_future()
+        self._pending.append((self._correlation, loop.time() + (timeout or self._timeout), future))
+        if self._timer is None:
+            self._watch_deadline()
+        self._transport.writelines([_SIZE.pack(size) + header, *body])
+        return future
+
+    async def call(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
+        """Sends a message of kafka-python and answers the decoded response.
+
+        Raises:
+            KafkaError: See `send`; or the answer could not be decoded.
+        """
+        flexible = bool(request.flexible_version_q(version))
+        body = await self.send(
+            request.API_KEY, version, [request.encode(version=version)], flexible=flexible, timeout=timeout
+        )
+        if flexible and request.API_KEY != 18:  # ApiVersions: the answer's header is version 0, always (KIP-511)
+            body = body[1:]  # no tagged fields are defined for the response header
+        try:
+            return response.decode(body, version=version)
+        except Exception as error:
+            raise self.violated(f"answered {request.name} with what cannot be decoded ({error})") from error
+
+    async def drain(self) -> None:
+        """Waits while too many bytes wait to be sent.
+
+        Raises:
+            KafkaError: The connection broke.
+        """
+        await self.writable.wait()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Closes the connection; pending requests fail."""
+        self._fail(ClusterUnavailableError(f"{self.address}: the connection was closed.", side=self.side))
+
+    # What the protocol tells.
+
+    def received(self, frame: bytearray) -> None:
+        """Matches an answer with the oldest request."""
+        if not self._pending:
+            self.violated("sent an answer that nobody asked for")
+            return
+        expected, _, future = self._pending.popleft()
+        (correlation,) = _SIZE.unpack_from(frame)
+        if correlation != expected:
+            self._pending.appendleft((expected, 0.0, future))
+            self.violated(f"answered request {correlation} where {expected} was due")
+            return
+        if not future.done():
+            future.set_result(memoryview(frame)[4:])
+
+    def violated(self, what: str) -> ProtocolViolationError:
+        """Ends the connection because the broker broke the protocol; answers the error to raise."""
+        error = ProtocolViolationError(f"{self.address} {what}; the connection was closed.", side=self.side)
+        self._fail(error)
+        return error
+
+    def lost(self, cause: Exception | None) -> None:
+        """Ends the connection because the transport did."""
+        reason = f" ({cause})" if cause else ""
+        self._fail(ClusterUnavailableError(f"{self.address} closed the connection{reason}.", side=self.side))
+
+    def _watch_deadline(self) -> None:
+        """Fails the connection if the oldest request is overdue, else looks again when it will be."""
+        self._timer = None
+        if not self._pending:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = self._pending[0][1]
+        if loop.time() >= deadline:
+            self._fail(
+                ClusterTimeoutError(f"{self.address} did not answer within {self._timeout:g} s.", side=self.side)
+            )
+        else:
+            self._timer = loop.call_at(deadline, self._watch_deadline)
+
+    def _fail(self, error: KafkaError) -> None:
+        if self._error is not None:
+            return
+        self._error = error
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+        self.writable.set()
+        pending, self._pending = self._pending, deque()
+        for _, _, future in pending:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # a caller that went away must not cause "exception was never retrieved"

@@ -1,0 +1,121 @@
+"""Fetch (API key 1) versions 12, by topic name, and 13, by topic id (KIP-516); coded by hand because it is the data path.
+
+Requests go without a session (KIP-227) and with isolation level 1, so that nothing beyond the last stable offset is read.
+"""
+
+import struct
+from collections.abc import Iterable
+from itertools import groupby
+from typing import NamedTuple
+from uuid import UUID
+
+from clusterlink_engine.wire.primitives import compact_string, read_varint, skip_tags, varint
+
+API_KEY = 1
+LOWEST, HIGHEST = 12, 13
+_BY_ID = 13
+
+_READ_COMMITTED = 1
+_CONSUMER = -1
+_NO_SESSION = (0, -1)
+
+_HEAD = struct.Struct(
+    ">iiiibii"
+)  # replica id, max wait, min bytes, max bytes, isolation level, session id, session epoch
+_PARTITION = struct.Struct(">iiqiqi")  # index, leader epoch, fetch offset, last fetched epoch, log start, max bytes
+_RESPONSE = struct.Struct(">ihi")  # throttle time, error code, session id
+_FETCHED = struct.Struct(">ihqqq")  # index, error code, high watermark, last stable offset, log start
+_ABORTED_BYTES = 16
+
+
+class FetchPartition(NamedTuple):
+    """What is asked of one partition. `topic_id` is a UUID in hexadecimal digits; `max_bytes` bounds the answer."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    max_bytes: int
+
+
+class FetchedPartition(NamedTuple):
+    """What came of one partition.
+
+    `topic` is the name (version 12) or the id in hexadecimal digits (version 13). `records` is a writable view into the
+    frame, of whole batches but for the last; empty if there were none.
+    """
+
+    topic: str
+    partition: int
+    error: int
+    high_watermark: int
+    last_stable_offset: int
+    log_start_offset: int
+    records: memoryview
+
+
+class FetchAnswer(NamedTuple):
+    """An answer: throttle time in milliseconds, the error code of the whole, and the partitions."""
+
+    throttle_ms: int
+    error: int
+    partitions: list[FetchedPartition]
+
+
+def encode(
+    version: int, partitions: Iterable[FetchPartition], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+) -> bytes:
+    """Encodes the body of a request; partitions of a topic that follow each other share its entry."""
+    parts = [_HEAD.pack(_CONSUMER, max_wait_ms, min_bytes, max_bytes, _READ_COMMITTED, *_NO_SESSION)]
+    topics = [(key, list(group)) for key, group in groupby(partitions, key=lambda entry: (entry.topic, entry.topic_id))]
+    parts.append(varint(len(topics) + 1))
+    for (topic, topic_id), group in topics:
+        parts.append(UUID(topic_id).bytes if version >= _BY_ID else compact_string(topic))
+        parts.append(varint(len(group) + 1))
+        parts.extend(
+            _PARTITION.pack(entry.partition, -1, entry.offset, -1, -1, entry.max_bytes) + b"\0" for entry in group
+        )
+        parts.append(b"\0")
+    parts.append(b"\x01\x01\0")  # no forgotten topics, empty rack, no tagged fields
+    return b"".join(parts)
+
+
+def decode(version: int, body: memoryview) -> FetchAnswer:
+    """Decodes an answer's body, without copying records.
+
+    Args:
+        version: Of the request.
+        body: After the correlation id, the header's tagged fields included.
+
+    Raises:
+        ValueError, IndexError, struct.error: The bytes are no such answer.
+    """
+    position = skip_tags(body, 0)
+    throttle, error, _ = _RESPONSE.unpack_from(body, position)
+    topics, position = read_varint(body, position + _RESPONSE.size)
+    fetched: list[FetchedPartition] = []
+    for _ in range(topics - 1):
+        if version >= _BY_ID:
+            topic, position = bytes(body[position : position + 16]).hex(), position + 16
+        else:
+            size, position = read_varint(body, position)
+            topic, position = str(body[position : position + size - 1], "utf-8"), position + size - 1
+        partitions, position = read_varint(body, position)
+        for _ in range(partitions - 1):
+            entry, position = _decode_partition(topic, body, position)
+            fetched.append(entry)
+        position = skip_tags(body, position)
+    return FetchAnswer(throttle, error, fetched)
+
+
+def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[FetchedPartition, int]:
+    index, error, high_watermark, last_stable, log_start = _FETCHED.unpack_from(body, position)
+    aborted, position = read_varint(body, position + _FETCHED.size)
+    for _ in range(aborted - 1):
+        position = skip_tags(body, position + _ABORTED_BYTES)
+    size, position = read_varint(body, position + 4)  # after the preferred read replica
+    end = position + max(size - 1, 0)
+    if end > len(body):
+        raise ValueError("record bytes beyond the end of the answer")
+    records = body[position:end]
+    return FetchedPartition(topic, index, error, high_watermark, last_stable, log_start, records), skip_tags(body, end)

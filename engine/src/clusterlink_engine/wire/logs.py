@@ -1,0 +1,252 @@
+"""What a broker knows of partitions' logs: ends, producers, last batch. And the calls that make and remove topics.
+
+Messages of kafka-python; none of this is on the data path.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from kafka.protocol.admin.topics import (
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+    DeleteRecordsRequest,
+    DeleteRecordsResponse,
+    DeleteTopicsRequest,
+    DeleteTopicsResponse,
+)
+from kafka.protocol.admin.transactions import DescribeProducersRequest, DescribeProducersResponse
+from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
+from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProducerIdResponse
+
+from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.wire import batch, fetch
+from clusterlink_engine.wire.cluster import Cluster, choose_version, topic_id_of
+from clusterlink_engine.wire.codes import refused
+
+# ListOffsets (API key 2, KIP-79). A replica id other than -1 is not cut at the high watermark; one below -2 is answered by
+# the leader alone.
+_LIST_OFFSETS = (4, 7)
+_AS_CONSUMER, _AS_LEADER_ONLY = -1, -3
+_LATEST, _EARLIEST = -1, -2
+
+_DESCRIBE_PRODUCERS = (0, 0)  # API key 61, KIP-664
+_INIT_PRODUCER_ID = (1, 4)  # API key 22, KIP-98
+_CREATE_TOPICS = (7, 7)  # API key 19; version 7 answers the topic id (KIP-516)
+_DELETE_TOPICS = (6, 6)  # API key 20; version 6 takes the topic id (KIP-516)
+_DELETE_RECORDS = (1, 2)  # API key 21, KIP-107
+_TOPIC_TIMEOUT_MS = 30_000
+
+TopicPartition = tuple[str, int]
+
+
+class LogEnd(NamedTuple):
+    """An offset of a partition's log, or Kafka's error code."""
+
+    offset: int
+    error: int
+
+
+class ProducerState(NamedTuple):
+    """What a partition remembers of a producer id; `last_sequence` is -1 if it remembers none in this epoch."""
+
+    epoch: int
+    last_sequence: int
+
+
+async def log_ends(cluster: Cluster, node: int, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader where logs end, uncommitted records included."""
+    return await _list_offsets(cluster, node, partitions, _LATEST, _AS_LEADER_ONLY)
+
+
+async def high_watermarks(
+    cluster: Cluster, node: int, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader for the offsets below which records are committed."""
+    return await _list_offsets(cluster, node, partitions, _LATEST, _AS_CONSUMER)
+
+
+async def log_starts(
+    cluster: Cluster, node: int, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader where logs start."""
+    return await _list_offsets(cluster, node, partitions, _EARLIEST, _AS_CONSUMER)
+
+
+async def _list_offsets(
+    cluster: Cluster, node: int, partitions: Collection[TopicPartition], timestamp: int, replica_id: int
+) -> dict[TopicPartition, LogEnd]:
+    topic_class = ListOffsetsRequest.ListOffsetsTopic
+    partition_class = topic_class.ListOffsetsPartition
+    topics = [
+        topic_class(
+            name=name,
+            partitions=[
+                partition_class(partition_index=index, timestamp=timestamp, current_leader_epoch=-1)
+                for index in indexes
+            ],
+        )
+        for name, indexes in _by_topic(partitions).items()
+    ]
+    request = ListOffsetsRequest(replica_id=replica_id, isolation_level=0, topics=topics)
+    answer = await cluster.call(node, request, ListOffsetsResponse, _LIST_OFFSETS)
+    return {
+        (topic.name, partition.partition_index): LogEnd(partition.offset, partition.error_code)
+        for topic in answer.topics
+        for partition in topic.partitions
+    }
+
+
+async def producer_states(
+    cluster: Cluster, node: int, partitions: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, ProducerState | int | None]:
+    """Asks a leader what partitions remember of a producer id.
+
+    Args:
+        cluster: The cluster.
+        node: The leader.
+        partitions: The producer id to look for, by partition.
+
+    Returns:
+        By partition: the state, None if the broker has forgotten the id or never saw it, or Kafka's error code.
+    """
+    topic_class = DescribeProducersRequest.TopicRequest
+    request = DescribeProducersRequest(
+        topics=[topic_class(name=name, partition_indexes=indexes) for name, indexes in _by_topic(partitions).items()]
+    )
+    answer = await cluster.call(node, request, DescribeProducersResponse, _DESCRIBE_PRODUCERS)
+    states: dict[TopicPartition, ProducerState | int | None] = {}
+    for topic in answer.topics:
+        for partition in topic.partitions:
+            key = (topic.name, partition.partition_index)
+            if partition.error_code:
+                states[key] = int(partition.error_code)
+                continue
+            states[key] = next(
+                (
+                    ProducerState(producer.producer_epoch, producer.last_sequence)
+                    for producer in partition.active_producers
+                    if producer.producer_id == partitions[key]
+                ),
+                None,
+            )
+    return states
+
+
+async def last_batch(
+    cluster: Cluster, node: int, topic: str, topic_id: str, partition: int, offset: int
+) -> BatchHeader | None:
+    """Reads the header of the batch that holds `offset`; None if the log has nothing there.
+
+    Raises:
+        KafkaError: The broker could not be asked, or refused.
+    """
+    connection = await cluster.open(node)
+    try:
+        version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
+        wanted = fetch.FetchPartition(topic, topic_id, partition, offset, 1)
+        body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=1)
+        frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
+        try:
+            answer = fetch.decode(version, frame)
+        except Exception as error:
+            raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
+    finally:
+        connection.close()
+    entry = next(iter(answer.partitions), None)
+    code = answer.error or (entry.error if entry else 0)
+    if code:
+        raise refused(code, f"Fetch of {topic}-{partition} at offset {offset}", cluster.side)
+    return batch.peek(entry.records) if entry else None
+
+
+async def delete_records(
+    cluster: Cluster, node: int, before: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader to delete the records below an offset of each partition; answers where the logs start now."""
+    topic_class = DeleteRecordsRequest.DeleteRecordsTopic
+    partition_class = topic_class.DeleteRecordsPartition
+    topics = [
+        topic_class(
+            name=name,
+            partitions=[partition_class(partition_index=index, offset=before[name, index]) for index in indexes],
+        )
+        for name, indexes in _by_topic(before).items()
+    ]
+    request = DeleteRecordsRequest(topics=topics, timeout_ms=_TOPIC_TIMEOUT_MS)
+    answer = await cluster.call(node, request, DeleteRecordsResponse, _DELETE_RECORDS)
+    return {
+        (topic.name, partition.partition_index): LogEnd(partition.low_watermark, partition.error_code)
+        for topic in answer.topics
+        for partition in topic.partitions
+    }
+
+
+async def init_producer_id(cluster: Cluster) -> int:
+    """Gets a producer id that nobody else has, without a transactional id.
+
+    Raises:
+        KafkaError: The cluster could not be asked, or refused.
+    """
+    request = InitProducerIdRequest(
+        transactional_id=None, transaction_timeout_ms=2**31 - 1, producer_id=-1, producer_epoch=-1
+    )
+    answer = await cluster.call(-1, request, InitProducerIdResponse, _INIT_PRODUCER_ID)
+    if answer.error_code:
+        raise refused(answer.error_code, "InitProducerId", cluster.side)
+    return int(answer.producer_id)
+
+
+async def create_topic(
+    cluster: Cluster, name: str, *, partitions: int, replication_factor: int, settings: Mapping[str, str]
+) -> str:
+    """Creates a topic and answers its id in hexadecimal digits.
+
+    Args:
+        cluster: Where; any broker forwards the request to the controller.
+        name: Of the topic.
+        partitions: At least 1.
+        replication_factor: -1 for the cluster's default.
+        settings: By name; all must be known to the cluster.
+
+    Raises:
+        BrokerRefusedError: Among others TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, POLICY_VIOLATION.
+        KafkaError: The cluster could not be asked; the topic may have been created.
+    """
+    topic_class = CreateTopicsRequest.CreatableTopic
+    config_class = topic_class.CreatableTopicConfig
+    topic = topic_class(
+        name=name,
+        num_partitions=partitions,
+        replication_factor=replication_factor,
+        assignments=[],
+        configs=[config_class(name=key, value=value) for key, value in settings.items()],
+    )
+    request = CreateTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS, validate_only=False)
+    answer = await cluster.call(-1, request, CreateTopicsResponse, _CREATE_TOPICS)
+    result = answer.topics[0]
+    if result.error_code:
+        raise refused(result.error_code, f'Creating the topic "{name}"', cluster.side, result.error_message)
+    return topic_id_of(result.topic_id)
+
+
+async def delete_topic(cluster: Cluster, topic_id: str) -> None:
+    """Deletes a topic by its id: a topic of the same name that somebody made meanwhile stays.
+
+    Raises:
+        BrokerRefusedError: UNKNOWN_TOPIC_ID if it is gone already, among others.
+        KafkaError: The cluster could not be asked; the topic may have been deleted.
+    """
+    topic = DeleteTopicsRequest.DeleteTopicState(name=None, topic_id=UUID(topic_id))
+    request = DeleteTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS)
+    answer = await cluster.call(-1, request, DeleteTopicsResponse, _DELETE_TOPICS)
+    result: Any = answer.responses[0]
+    if result.error_code:
+        raise refused(result.error_code, f"Deleting the topic with id {topic_id}", cluster.side, result.error_message)
+
+
+def _by_topic(partitions: Collection[TopicPartition]) -> dict[str, list[int]]:
+    topics: dict[str, list[int]] = {}
+    for name, index in sorted(partitions):
+        topics.setdefault(name, []).append(index)
+    return topics
