@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from clusterlink_proto.generated.clusterlink.v1 import clusterlink_pb2 as pb
+from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
 from clusterlink_engine.devkit import ports
@@ -131,7 +131,7 @@ class EngineProcess:
     def _answers(self) -> bool:
         with EngineApi(self.endpoint) as api:
             try:
-                api.engine.GetEngine(pb.GetEngineRequest(), timeout=2)
+                api.engine.GetEngine(v1.GetEngineRequest(), timeout=2)
             except grpc.RpcError:
                 return False
             return True
@@ -155,9 +155,9 @@ class EngineApi:
 
     def __init__(self, endpoint: str) -> None:
         self._channel = grpc.insecure_channel(endpoint)
-        self.engine: Any = Stub(self._channel, pb.DESCRIPTOR, "EngineService")
-        self.links: Any = Stub(self._channel, pb.DESCRIPTOR, "LinkService")
-        self.mirror_topics: Any = Stub(self._channel, pb.DESCRIPTOR, "MirrorTopicService")
+        self.engine: Any = Stub(self._channel, v1.DESCRIPTOR, "EngineService")
+        self.links: Any = Stub(self._channel, v1.DESCRIPTOR, "LinkService")
+        self.mirror_topics: Any = Stub(self._channel, v1.DESCRIPTOR, "MirrorTopicService")
 
     def __enter__(self) -> Self:
         return self

@@ -49,6 +49,12 @@ def release(directory: Path) -> None:
     _tell("release", directory)
 
 
+def discard(directory: Path) -> None:
+    """Removes a scratch directory and ends what still runs there."""
+    _clear(directory, remove=True)
+    release(directory)
+
+
 def remove_stale() -> None:
     """Removes the scratch directories of this user whose owners are gone, and their processes."""
     for directory in Path(tempfile.gettempdir()).resolve().glob(f"{_PREFIX}*-*"):

@@ -1,6 +1,5 @@
 """Clusters of real Kafka brokers (KRaft) on loopback."""
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +122,9 @@ class KafkaCluster:
             node.kill()
         if self._directory is not None:
             if self._given_directory is None:
-                shutil.rmtree(self._directory, ignore_errors=True)
-            guard.release(self._directory)
+                guard.discard(self._directory)
+            else:
+                guard.release(self._directory)
 
     def _make_directory(self) -> Path:
         if self._given_directory is None:

@@ -65,6 +65,11 @@ def random_id() -> str:
             return text
 
 
+def is_prepared(version: str) -> bool:
+    """Returns whether a start of this version downloads nothing."""
+    return any(cache.directory().glob(f"classes-{_EDITION}-{version}-*.jsa"))
+
+
 def prepare(version: str) -> Prepared:
     """Makes what is missing; the first time on a machine it takes as long as the download, later nothing."""
     path = jars.class_path(version)

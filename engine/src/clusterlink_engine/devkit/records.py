@@ -29,7 +29,7 @@ def write(bootstrap_servers: str, topic: str, partitions: int, count: int, progr
     now = int(time.time() * 1000)
     refused: list[str] = []
 
-    def delivered(error: KafkaError | None, message: Message) -> None:
+    def delivered(error: KafkaError | None, _: Message) -> None:
         if error is not None:
             refused.append(str(error))
 
@@ -70,7 +70,9 @@ def _produce(
     value: bytes | None = b'{"order": %d, "note": "%s"}' % (number, b"x" * randomness.randrange(200))
     if number % 50 == 2:
         value = None if number % 100 == 2 else b""
-    headers = [("trace", randomness.randbytes(8)), ("empty", b""), ("null", None)] if number % 3 == 0 else None
+    headers: list[tuple[str, str | bytes | None]] = []
+    if number % 3 == 0:
+        headers = [("trace", randomness.randbytes(8)), ("empty", b""), ("null", None)]
     # From the beginning of 1970 to now.
     timestamp = randomness.randrange(1, now) if number % 2 else now
     try:

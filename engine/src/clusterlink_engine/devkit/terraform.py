@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_BOX = re.compile(r"^[╷│╵]\s?")
+_FRAME = re.compile(r"^[╷│╵]\s?")
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,15 @@ class Outcome:
     output: str
 
     def changes(self) -> list[str]:
-        """Returns the lines of a plan that say what changes, and its summary."""
-        marked = re.compile(r"^\s*([~+-]|-/\+) |^\s*# .* (will|must) be|^Plan:|^No changes")
-        return [line.rstrip() for line in self.output.splitlines() if marked.match(line)]
+        """Returns the lines of a plan that name what changes and from what to what, and its summary."""
+        telling = re.compile(r"^\s*# \S+ (will|must) be |^\s*[~+-] .* -> |^Plan:")
+        return [line.rstrip() for line in self.output.splitlines() if telling.match(line)]
 
     def errors(self) -> list[str]:
-        """Returns the texts of the errors, without the frame that terraform draws around them."""
-        lines, found, inside = [], False, False
-        for line in self.output.splitlines():
-            if line.startswith("╷"):
-                inside, found = True, False
-            elif inside:
-                text = _BOX.sub("", line).rstrip()
-                found = found or text.startswith("Error:")
-                if found and text:
-                    lines.append(text)
-            inside = inside and not line.startswith("╵")
-        return lines
+        """Returns the text from the first error on, without empty lines and the frame that a terminal gets."""
+        lines = [_FRAME.sub("", line).rstrip() for line in self.output.splitlines()]
+        first = next((i for i, line in enumerate(lines) if line.startswith("Error:")), len(lines))
+        return [line for line in lines[first:] if line]
 
 
 class Terraform:
@@ -62,9 +54,8 @@ class Terraform:
         self._home.mkdir()
         shutil.copytree(configuration, self.configuration, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
         # No `direct` block: nothing is looked for in a registry.
-        self._settings.write_text(
-            f'disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path = "{self._plugins}"\n  }}\n}}\n'
-        )
+        mirror = f'filesystem_mirror {{\n    path = "{self._plugins}"\n  }}'
+        self._settings.write_text(f"disable_checkpoint = true\nprovider_installation {{\n  {mirror}\n}}\n")
 
     @property
     def settings(self) -> dict[str, str]:
