@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from clusterlink_engine.devkit import kafka
+from clusterlink_engine.devkit.ports import free_port
+from tests.support.engine import EngineProcess
 
 _LOGS = Path(__file__).parent.parent / "test-logs"
 
@@ -93,3 +95,20 @@ def topic_name(request: pytest.FixtureRequest) -> str:
     """A topic name of this test alone."""
     name = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")
     return f"{name[:60]}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def start_engine(
+    destination_cluster: kafka.KafkaCluster, log_directory: Path
+) -> Iterator[Callable[..., EngineProcess]]:
+    """Starts engines for one test: on the destination, unless it says another `local_bootstrap`; the rest is
+    `EngineProcess`'s."""
+    with ExitStack() as stack:
+
+        def start(local_bootstrap: str = "", **options: object) -> EngineProcess:
+            bootstrap = local_bootstrap or destination_cluster.bootstrap_servers
+            engine = EngineProcess(bootstrap, free_port(), log_directory, **options)  # type: ignore[arg-type]
+            stack.callback(engine.close)
+            return engine.start()
+
+        yield start

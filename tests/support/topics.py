@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
@@ -55,3 +62,37 @@ def _offsets(bootstrap: str, topic: str, spec: OffsetSpec) -> dict[int, int]:
     partitions = sorted(client.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions)
     futures = client.list_offsets({TopicPartition(topic, p): spec for p in partitions})
     return {asked.partition: future.result(_TIMEOUT).offset for asked, future in futures.items()}
+
+
+def settings(bootstrap: str, topic: str) -> dict[str, str]:
+    """Returns the effective settings of a topic."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    client = admin(bootstrap)
+    entries = client.describe_configs([resource])[resource].result(_TIMEOUT)
+    return {name: entry.value for name, entry in entries.items()}
+
+
+def alter(bootstrap: str, topic: str, changes: Mapping[str, str]) -> None:
+    """Sets some settings of a topic."""
+    entries = [ConfigEntry(n, v, incremental_operation=AlterConfigOpType.SET) for n, v in changes.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    client = admin(bootstrap)
+    client.incremental_alter_configs([resource])[resource].result(_TIMEOUT)
+
+
+def grow(bootstrap: str, topic: str, partitions: int) -> None:
+    """Gives a topic more partitions."""
+    client = admin(bootstrap)
+    client.create_partitions([NewPartitions(topic, partitions)])[topic].result(_TIMEOUT)
+
+
+def exists(bootstrap: str, topic: str) -> bool:
+    """Returns whether there is a topic of that name."""
+    return topic in admin(bootstrap).list_topics(timeout=_TIMEOUT).topics
+
+
+def delete(bootstrap: str, topic: str) -> None:
+    """Deletes a topic and waits until it is gone."""
+    client = admin(bootstrap)
+    client.delete_topics([topic])[topic].result(_TIMEOUT)
+    wait_until(lambda: not exists(bootstrap, topic), _TIMEOUT, f"{topic} to be gone")
