@@ -1,0 +1,260 @@
+"""The life of links and mirror topics under Terraform: made, changed, drifted, imported, replaced, destroyed."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.acceptance.conftest import Engine
+from tests.acceptance.terraform import Terraform, blamed
+
+from clusterlink_provider.engine_client import EngineClient
+
+LINK = "clusterlink_link.primary"
+ORDERS = "clusterlink_mirror_topic.orders"
+
+
+def link(engine: Engine, extra: str = "", *, name: str = "from-primary") -> str:
+    return f"""
+resource "clusterlink_link" "primary" {{
+  name           = "{name}"
+  remote_cluster = {{ bootstrap_servers = ["{engine.remote_bootstrap}"] }}
+  {extra}
+}}
+"""
+
+
+def mirror(extra: str = "", *, source: str = "orders") -> str:
+    return f"""
+resource "clusterlink_mirror_topic" "orders" {{
+  link         = clusterlink_link.primary.name
+  source_topic = "{source}"
+  {extra}
+}}
+"""
+
+
+@pytest.fixture
+def applied(terraform: Terraform, engine: Engine) -> Terraform:
+    """A link with a mirror topic, applied."""
+    engine.create_source_topic("orders", 3)
+    terraform.step(link(engine) + mirror(), {LINK: "create", ORDERS: "create"})
+    return terraform
+
+
+def test_create_and_destroy(applied: Terraform, client: EngineClient) -> None:
+    topic, made = applied.state[ORDERS], applied.state[LINK]
+    assert topic["id"] == "from-primary/orders"
+    assert (topic["name"], topic["status"], topic["partitions"]) == ("orders", "ACTIVE", 3)
+    assert made["id"] == "from-primary"
+    assert made["remote_cluster"]["cluster_id"]
+    assert made["topic_config_sync"]["interval_ms"] == 5000
+    applied.destroy()
+    assert client.get_mirror_topic("orders") is None
+    assert client.get_link("from-primary") is None
+
+
+def test_update_in_place(applied: Terraform, engine: Engine, client: EngineClient) -> None:
+    changed = link(
+        engine,
+        """
+  paused            = true
+  topic_config_sync = { interval_ms = 7000, include = ["retention.ms"] }
+  config            = { "replica.fetch.max.bytes" = "5242880" }
+""",
+    ) + mirror('status = "PAUSED"\n  config = { "min.insync.replicas" = "1" }')
+    link_id = applied.state[LINK]["link_id"]
+    applied.step(changed, {LINK: "update", ORDERS: "update"})
+    made, topic = client.get_link("from-primary"), client.get_mirror_topic("orders")
+    assert made is not None
+    assert topic is not None
+    assert made.link_id == link_id
+    assert (made.paused, made.topic_config_sync.interval_ms) == (True, 7000)
+    assert list(made.topic_config_sync.include) == ["retention.ms"]
+    assert dict(made.config) == {"replica.fetch.max.bytes": "5242880"}
+    assert (topic.paused, dict(topic.config)) == (True, {"min.insync.replicas": "1"})
+    # Taken out again, everything goes back to its default.
+    applied.step(link(engine) + mirror(), {LINK: "update", ORDERS: "update"})
+    made, topic = client.get_link("from-primary"), client.get_mirror_topic("orders")
+    assert made is not None
+    assert topic is not None
+    assert (made.paused, made.topic_config_sync.interval_ms, dict(made.config)) == (False, 5000, {})
+    assert list(made.topic_config_sync.include) != ["retention.ms"]
+    assert (topic.paused, dict(topic.config)) == (False, {})
+
+
+def test_only_terraform_side_settings_change(applied: Terraform, engine: Engine) -> None:
+    extra = 'timeouts = { create = "1m" }'
+    applied.step(link(engine, extra) + mirror(f'on_destroy = "DELETE_TOPIC"\n{extra}'), {LINK: "update", ORDERS: "update"})
+
+
+def test_set_order_and_spelling_mean_nothing(terraform: Terraform, engine: Engine) -> None:
+    extra = 'topic_config_sync = { include = ["a.b", "c.d"] }'
+    terraform.step(link(engine, extra), {LINK: "create"})
+    terraform.step(link(engine, 'topic_config_sync = { include = ["c.d", "a.b"], interval_ms = 5000 }'), {})
+
+
+def test_prefix_gives_the_name(terraform: Terraform, engine: Engine) -> None:
+    engine.create_source_topic("orders")
+    terraform.write(link(engine, 'topic_prefix = "primary."') + mirror())
+    planned = terraform.plan("-out=check.tfplan")
+    assert planned.code == 2
+    assert '"primary.orders"' in terraform.run("show", "-no-color", "check.tfplan").output
+    terraform.step(link(engine, 'topic_prefix = "primary."') + mirror(), {LINK: "create", ORDERS: "create"})
+    assert terraform.state[ORDERS]["id"] == "from-primary/primary.orders"
+    # A new prefix is a new link, and new names for its mirror topics.
+    terraform.step(link(engine, 'topic_prefix = "p2."') + mirror(), {LINK: "replace", ORDERS: "replace"})
+    assert terraform.state[ORDERS]["name"] == "p2.orders"
+
+
+def test_replacement_names_the_attribute(applied: Terraform, engine: Engine) -> None:
+    engine.create_source_topic("payments")
+    applied.write(link(engine) + mirror(source="payments"))
+    assert applied.replace_paths(ORDERS) == [["name"], ["source_topic"]]
+    applied.step(link(engine) + mirror(source="payments"), {ORDERS: "replace"})
+    applied.step(link(engine, name="other") + mirror(source="payments"), {LINK: "replace", ORDERS: "replace"})
+    assert applied.state[ORDERS]["id"] == "other/payments"
+
+
+def test_forced_replacement(applied: Terraform) -> None:
+    assert applied.apply(f"-replace={ORDERS}").code == 0
+    applied.expect_no_changes()
+
+
+def test_drift_paused(applied: Terraform, client: EngineClient) -> None:
+    client.set_mirror_topic_paused("orders", "from-primary", True, seconds=30)
+    planned = applied.plan()
+    assert (planned.code, planned.actions) == (2, {ORDERS: "update"})
+    assert '"PAUSED" -> "ACTIVE"' in applied.run("plan", "-no-color").output
+    applied.apply()
+    applied.expect_no_changes()
+    topic = client.get_mirror_topic("orders")
+    assert topic is not None
+    assert not topic.paused
+
+
+def test_drift_link_changed(applied: Terraform, client: EngineClient) -> None:
+    client.set_link_paused("from-primary", True, seconds=30)
+    made = client.get_link("from-primary")
+    assert made is not None
+    made.topic_config_sync.interval_ms = 9000
+    client.update_link(made, ["topic_config_sync.interval_ms"], seconds=30)
+    planned = applied.plan()
+    assert (planned.code, planned.actions) == (2, {LINK: "update"})
+    applied.apply()
+    applied.expect_no_changes()
+
+
+def test_drift_deleted(applied: Terraform, client: EngineClient) -> None:
+    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    planned = applied.plan()
+    assert (planned.code, planned.actions) == (2, {ORDERS: "create"})
+    applied.apply()
+    applied.expect_no_changes()
+
+
+def test_drift_failed(applied: Terraform, engine: Engine) -> None:
+    engine.fail_mirror_topic("orders")
+    planned = applied.plan()
+    assert (planned.code, planned.actions) == (2, {ORDERS: "update"})
+    assert "FOREIGN_WRITE" in planned.diagnostics("warning")[0]["detail"]
+    assert '"FAILED" -> "ACTIVE"' in applied.run("plan", "-no-color").output
+    refused = applied.apply(check=False)
+    assert refused.code == 1
+    assert refused.error("has failed", "FOREIGN_WRITE")["address"] == ORDERS
+    assert applied.state[ORDERS]["status"] == "FAILED"
+    assert "FOREIGN_WRITE" in applied.state[ORDERS]["error"]
+
+
+def test_import_command(applied: Terraform) -> None:
+    before = applied.state
+    for address, identifier in ((ORDERS, "from-primary/orders"), (LINK, "from-primary")):
+        applied.run("state", "rm", address)
+        applied.run("import", "-input=false", address, identifier)
+    assert applied.state == before
+    applied.expect_no_changes()
+
+
+@pytest.mark.parametrize(
+    ("address", "identifier", "word"),
+    [
+        (ORDERS, "orders", "Expected"),
+        (ORDERS, "from-primary/nothing", "non-existent"),
+        (LINK, "a/b", "Expected"),
+        (LINK, "nothing", "non-existent"),
+    ],
+)
+def test_import_of_a_wrong_id(terraform: Terraform, engine: Engine, address: str, identifier: str, word: str) -> None:
+    terraform.write(link(engine) + mirror())
+    result = terraform.run("import", "-no-color", "-input=false", address, identifier, check=False)
+    assert result.code == 1
+    assert word in result.output
+    assert terraform.state == {}
+
+
+def test_import_block_with_generated_configuration(applied: Terraform, engine: Engine, tmp_path: Path) -> None:
+    fresh = Terraform(tmp_path / "fresh", Path(), engine.endpoint)
+    fresh.environment = {**applied.environment}
+    blocks = f"""
+import {{
+  to = {LINK}
+  id = "from-primary"
+}}
+import {{
+  to = {ORDERS}
+  id = "from-primary/orders"
+}}
+"""
+    fresh.write(blocks)
+    fresh.run("plan", "-input=false", "-generate-config-out=generated.tf")
+    generated = (fresh.directory / "generated.tf").read_text()
+    assert re.search(r'source_topic\s+= "orders"', generated)
+    planned = fresh.plan()
+    assert planned.actions == {LINK: "import", ORDERS: "import"}, planned.output
+    fresh.apply()
+    fresh.expect_no_changes()
+
+
+def test_destroying_a_link_with_live_mirror_topics(applied: Terraform, engine: Engine, client: EngineClient) -> None:
+    applied.run("state", "rm", ORDERS)
+    applied.write(link(engine))
+    planned = applied.plan("-destroy")
+    assert "live mirror topics" in planned.diagnostics("warning")[0]["summary"]
+    refused = applied.run("destroy", "-json", "-auto-approve", check=False)
+    assert refused.code == 1
+    assert refused.error("Cannot delete the link from-primary")
+    assert LINK in applied.state
+    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    applied.destroy()
+
+
+def test_gone_objects_are_destroyed_without_error(applied: Terraform, client: EngineClient) -> None:
+    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    client.delete_link("from-primary", seconds=60)
+    applied.run("destroy", "-auto-approve", "-refresh=false", "-input=false")
+    assert applied.state == {}
+
+
+def test_data_sources(applied: Terraform, engine: Engine) -> None:
+    data = """
+data "clusterlink_engine" "this" {}
+data "clusterlink_mirror_topic" "orders" {
+  link = clusterlink_link.primary.name
+  name = clusterlink_mirror_topic.orders.name
+}
+output "limit" { value = data.clusterlink_engine.this.max_links }
+"""
+    applied.write(link(engine) + mirror() + data)
+    applied.apply()
+    applied.expect_no_changes()
+    state = applied.state
+    assert state["data.clusterlink_engine.this"]["max_links"] == 10
+    assert len(state["data.clusterlink_mirror_topic.orders"]["partitions"]) == 3
+
+
+def test_invalid_source_topic_points_to_its_line(terraform: Terraform, engine: Engine) -> None:
+    terraform.write(link(engine))
+    terraform.apply()
+    terraform.write(link(engine) + mirror(source="nothing-there"))
+    planned = terraform.plan()
+    assert planned.code == 1
+    assert blamed(planned.error("nothing-there")) == 'source_topic = "nothing-there"'

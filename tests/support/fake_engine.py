@@ -1,0 +1,359 @@
+"""The engine's API in memory, without Kafka: for faults of the API that a real engine cannot be made to show.
+
+Behaves as the comments of `clusterlink.proto` say. One lock guards everything; delays are waited for outside of it.
+"""
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from clusterlink_proto import rpc, v1
+
+_NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
+_PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
+_DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
+
+
+class Refusal(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str, message: str, where: str = "") -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message, self.where = code, reason, message, where
+
+
+@dataclass
+class Fault:
+    """What happens to the next call of a method: a delay, then an error, before or after the work was done."""
+
+    code: grpc.StatusCode | None = None
+    after: bool = False
+    delay: float = 0.0
+
+
+@dataclass
+class FakeEngine:
+    """A server on a free port of the loopback; `links`, `topics` and `source_topics` may be changed by tests."""
+
+    version: str = "0.1.0"
+    max_links: int = 10
+    min_sync_interval_ms: int = 1000
+    links: dict[str, v1.Link] = field(default_factory=dict)
+    topics: dict[str, v1.MirrorTopic] = field(default_factory=dict)
+    source_topics: dict[str, int] = field(default_factory=dict)
+    plain_topics: set[str] = field(default_factory=set)
+    source_reachable: bool = True
+    calls: list[str] = field(default_factory=list)
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    local_bootstrap: str = "127.0.0.1:19092"
+    remote_bootstrap: str = "127.0.0.1:29092"
+
+    def __post_init__(self) -> None:
+        self.lock = threading.RLock()
+        self.tokens: dict[str, str] = {}
+        self.server: grpc.Server | None = None
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> "FakeEngine":
+        self.server = grpc.server(ThreadPoolExecutor(32))
+        services = v1.DESCRIPTOR.services_by_name
+        self.server.add_generic_rpc_handlers(
+            (
+                rpc.handlers(services["EngineService"], self._methods("GetEngine")),
+                rpc.handlers(
+                    services["LinkService"],
+                    self._methods(
+                        *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink")
+                    ),
+                ),
+                rpc.handlers(
+                    services["MirrorTopicService"],
+                    self._methods(
+                        *("CreateMirrorTopic", "GetMirrorTopic", "ListMirrorTopics", "UpdateMirrorTopic"),
+                        *("DeleteMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
+                    ),
+                ),
+            )
+        )
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.server.start()
+        return self
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.stop(0).wait()
+            self.server = None
+
+    def create_source_topic(self, name: str, partitions: int = 1) -> None:
+        self.source_topics[name] = partitions
+
+    def fail_mirror_topic(self, name: str) -> None:
+        """Makes a mirror topic fail, as a record written by somebody else does."""
+        with self.lock:
+            topic = self.topics[name]
+            topic.state = v1.MIRROR_TOPIC_STATE_FAILED
+            topic.error, topic.error_message = "FOREIGN_WRITE", "Partition 0: offset 7 was written by somebody else."
+
+    def inject(self, method: str, *faults: Fault) -> None:
+        self.faults.setdefault(method, []).extend(faults)
+
+    def _methods(self, *names: str) -> dict[str, Callable[..., Any]]:
+        return {name: self._wrap(name, getattr(self, f"_{_snake(name)}")) for name in names}
+
+    def _wrap(self, name: str, work: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def handler(request: Any, context: grpc.ServicerContext) -> Any:
+            kind = f"{name}(validate_only)" if getattr(request, "validate_only", False) else name
+            with self.lock:
+                self.calls.append(kind)
+                waiting = self.faults.get(kind)
+                fault = waiting.pop(0) if waiting else Fault()
+            if fault.delay:
+                time.sleep(fault.delay)
+            if fault.code is not None and not fault.after:
+                context.abort(fault.code, "injected")
+            try:
+                with self.lock:
+                    answer = work(request)
+            except Refusal as refusal:
+                _abort(context, refusal)
+            if fault.code is not None:
+                context.abort(fault.code, "injected")
+            return answer
+
+        return handler
+
+    def _get_engine(self, _request: v1.GetEngineRequest) -> v1.Engine:
+        limits = v1.Limits(max_links=self.max_links, min_sync_interval_ms=self.min_sync_interval_ms)
+        return v1.Engine(version=self.version, local_cluster_id="local-cluster", limits=limits, instance_id="fake")
+
+    def _create_link(self, request: v1.CreateLinkRequest) -> v1.Link:
+        wanted = request.link
+        _check_link(wanted, self.min_sync_interval_ms)
+        if request.client_token and self.tokens.get(request.client_token) == wanted.name:
+            return self.links[wanted.name]
+        if wanted.name in self.links:
+            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "LINK_EXISTS", f"There is a link {wanted.name}.", "link.name")
+        if len(self.links) >= self.max_links:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_LINKS", f"{self.max_links} links are allowed.")
+        if wanted.topic_prefix and any(link.topic_prefix == wanted.topic_prefix for link in self.links.values()):
+            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "PREFIX_EXISTS", "The prefix is taken.", "link.topic_prefix")
+        link = v1.Link()
+        link.CopyFrom(wanted)
+        if request.validate_only:
+            return link
+        cluster = "remote-" + sorted(wanted.remote_cluster.bootstrap_servers)[0]
+        if wanted.remote_cluster.cluster_id not in {"", cluster}:
+            raise Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "CLUSTER_ID_MISMATCH",
+                f"The remote cluster has the id {cluster}.",
+                "link.remote_cluster.cluster_id",
+            )
+        link.link_id = uuid.uuid4().hex
+        link.remote_cluster.cluster_id = cluster
+        _fill_link(link)
+        self.links[link.name] = link
+        self.tokens[request.client_token] = link.name
+        return self._link(link.name)
+
+    def _get_link(self, request: v1.GetLinkRequest) -> v1.Link:
+        return self._link(request.name)
+
+    def _list_links(self, _request: v1.ListLinksRequest) -> v1.ListLinksResponse:
+        return v1.ListLinksResponse(links=[self._link(name) for name in sorted(self.links)])
+
+    def _update_link(self, request: v1.UpdateLinkRequest) -> v1.Link:
+        link = self._link(request.link.name)
+        changed = v1.Link()
+        changed.CopyFrom(link)
+        for path in request.update_mask.paths:
+            _copy_field(request.link, changed, path)
+        _check_link(changed, self.min_sync_interval_ms)
+        _fill_link(changed)
+        if not request.validate_only:
+            link.CopyFrom(changed)
+        return changed
+
+    def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
+        if self._link(request.name).mirror_topic_count:
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LINK_HAS_MIRROR_TOPICS", "Mirror topics are live.")
+        del self.links[request.name]
+        return v1.DeleteLinkResponse()
+
+    def _pause_link(self, request: v1.PauseLinkRequest) -> v1.Link:
+        link = self._link(request.name)
+        link.paused, link.state = True, v1.LINK_STATE_PAUSED
+        return link
+
+    def _resume_link(self, request: v1.ResumeLinkRequest) -> v1.Link:
+        link = self._link(request.name)
+        link.paused, link.state = False, v1.LINK_STATE_ACTIVE
+        return link
+
+    def _create_mirror_topic(self, request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
+        wanted = request.mirror_topic
+        link = self._link(wanted.link)
+        name = link.topic_prefix + wanted.source_topic
+        if wanted.name not in {"", name}:
+            raise Refusal(
+                grpc.StatusCode.INVALID_ARGUMENT, "NAME_MISMATCH", f"The name must be {name}.", "mirror_topic.name"
+            )
+        for key in wanted.config:
+            if key == "retention.ms":
+                raise Refusal(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    "SYNCED_SETTING",
+                    f"{key} follows the source topic.",
+                    f'mirror_topic.config["{key}"]',
+                )
+        if request.client_token and self.tokens.get(request.client_token) == name:
+            return self.topics[name]
+        if name in self.topics or name in self.plain_topics:
+            raise Refusal(
+                grpc.StatusCode.ALREADY_EXISTS, "TOPIC_EXISTS", f"There is a topic {name}.", "mirror_topic.source_topic"
+            )
+        if not self.source_reachable:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "SOURCE_UNAVAILABLE", "The remote cluster does not answer.")
+        partitions = self.source_topics.get(wanted.source_topic)
+        if partitions is None:
+            raise Refusal(
+                grpc.StatusCode.NOT_FOUND,
+                "SOURCE_TOPIC_NOT_FOUND",
+                f"The remote cluster has no topic {wanted.source_topic}.",
+                "mirror_topic.source_topic",
+            )
+        topic = v1.MirrorTopic()
+        topic.CopyFrom(wanted)
+        topic.name, topic.partition_count, topic.source_topic_id = name, partitions, "source-" + wanted.source_topic
+        topic.topic_id = uuid.uuid4().hex
+        topic.replication_factor = topic.replication_factor or 1
+        topic.state = v1.MIRROR_TOPIC_STATE_PAUSED if wanted.paused else v1.MIRROR_TOPIC_STATE_ACTIVE
+        if not request.validate_only:
+            self.topics[name] = topic
+            self.tokens[request.client_token] = name
+        return topic
+
+    def _get_mirror_topic(self, request: v1.GetMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = v1.MirrorTopic()
+        topic.CopyFrom(self._topic(request.name, request.link))
+        for number in range(topic.partition_count):
+            topic.partitions.add(
+                partition=number,
+                log_start_offset=0,
+                log_end_offset=5,
+                source_high_watermark=7,
+                lag=2,
+                state="MIRRORING",
+            )
+        return topic
+
+    def _list_mirror_topics(self, request: v1.ListMirrorTopicsRequest) -> v1.ListMirrorTopicsResponse:
+        found = [topic for topic in self.topics.values() if request.link in {"", topic.link}]
+        return v1.ListMirrorTopicsResponse(mirror_topics=found)
+
+    def _update_mirror_topic(self, request: v1.UpdateMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._topic(request.mirror_topic.name, request.mirror_topic.link)
+        if not request.validate_only:
+            for path in request.update_mask.paths:
+                _copy_field(request.mirror_topic, topic, path)
+        return topic
+
+    def _delete_mirror_topic(self, request: v1.DeleteMirrorTopicRequest) -> v1.DeleteMirrorTopicResponse:
+        self._topic(request.name, request.link)
+        del self.topics[request.name]
+        return v1.DeleteMirrorTopicResponse()
+
+    def _pause_mirror_topic(self, request: v1.PauseMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._topic(request.name, request.link)
+        topic.paused, topic.state = True, v1.MIRROR_TOPIC_STATE_PAUSED
+        return topic
+
+    def _resume_mirror_topic(self, request: v1.ResumeMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._topic(request.name, request.link)
+        topic.paused, topic.state = False, v1.MIRROR_TOPIC_STATE_ACTIVE
+        return topic
+
+    def _link(self, name: str) -> v1.Link:
+        link = self.links.get(name)
+        if link is None:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "LINK_NOT_FOUND", f"There is no link {name}.")
+        link.mirror_topic_count = sum(topic.link == name for topic in self.topics.values())
+        return link
+
+    def _topic(self, name: str, link: str) -> v1.MirrorTopic:
+        topic = self.topics.get(name)
+        if topic is None or link not in {"", topic.link}:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "MIRROR_TOPIC_NOT_FOUND", f"There is no mirror topic {name}.")
+        return topic
+
+
+def _check_link(link: v1.Link, minimum: int) -> None:
+    if not _NAME.match(link.name):
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME", f"{link.name!r} is no name.", "link.name")
+    for key in link.config:
+        if key not in _PROPERTIES:
+            raise Refusal(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "UNKNOWN_PROPERTY",
+                f"There is no property {key}.",
+                f'link.config["{key}"]',
+            )
+    if 0 < link.topic_config_sync.interval_ms < minimum:
+        raise Refusal(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INTERVAL_TOO_SHORT",
+            f"At least {minimum} ms.",
+            "link.topic_config_sync.interval_ms",
+        )
+
+
+def _fill_link(link: v1.Link) -> None:
+    link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
+    link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
+    link.topic_config_sync.interval_ms = link.topic_config_sync.interval_ms or 5000
+    if not link.topic_config_sync.include:
+        link.topic_config_sync.include.extend(_DEFAULT_INCLUDE)
+
+
+def _copy_field(source: Any, target: Any, path: str) -> None:
+    *groups, last = path.split(".")
+    for group in groups:
+        source, target = getattr(source, group), getattr(target, group)
+    target.ClearField(last)
+    part = type(target)()
+    part.CopyFrom(source)
+    for other in part.DESCRIPTOR.fields:
+        if other.name != last:
+            part.ClearField(other.name)
+    target.MergeFrom(part)
+
+
+def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+    status = status_pb2.Status(code=refusal.code.value[0], message=refusal.message)
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="clusterlink.v1")]
+    if refusal.where:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=refusal.where, description=refusal.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(refusal.code, refusal.message)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
