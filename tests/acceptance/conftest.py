@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.acceptance.terraform import Terraform, install_provider
-from tests.support.fake_engine import FakeEngine
 
 from clusterlink_provider.engine_client import EngineClient
+from tests.acceptance.resident import ResidentProvider
+from tests.acceptance.terraform import Terraform, install_provider
+from tests.support.fake_engine import FakeEngine
 
 
 class Engine(Protocol):
@@ -35,7 +36,7 @@ class Engine(Protocol):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what runs terraform."""
     for item in items:
-        if "terraform" in getattr(item, "fixturenames", ()):
+        if {"terraform", "shell_terraform"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.terraform)
 
 
@@ -67,7 +68,20 @@ def client(engine: Engine) -> EngineClient:
     return EngineClient(engine.endpoint)
 
 
+@pytest.fixture(scope="session")
+def resident() -> Iterator[ResidentProvider]:
+    """The provider in this process, which makes each command of Terraform four times as fast."""
+    with ResidentProvider() as provider:
+        yield provider
+
+
 @pytest.fixture
-def terraform(tmp_path: Path, plugins: Path, engine: Engine) -> Terraform:
-    """Terraform with a provider that is configured for the engine."""
+def terraform(tmp_path: Path, engine: Engine, resident: ResidentProvider) -> Terraform:
+    """Terraform with a resident provider that is configured for the engine."""
+    return Terraform(tmp_path / "work", tmp_path / "no-plugins", engine.endpoint, resident.reattach)
+
+
+@pytest.fixture
+def shell_terraform(tmp_path: Path, plugins: Path, engine: Engine) -> Terraform:
+    """Terraform with the provider as users have it: installed, and started by Terraform for each walk."""
     return Terraform(tmp_path / "work", plugins, engine.endpoint)

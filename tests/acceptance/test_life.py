@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.acceptance.conftest import Engine
-from tests.acceptance.terraform import Terraform, blamed
 
 from clusterlink_provider.engine_client import EngineClient
+from tests.acceptance.conftest import Engine
+from tests.acceptance.terraform import Terraform, blamed
 
 LINK = "clusterlink_link.primary"
 ORDERS = "clusterlink_mirror_topic.orders"
@@ -84,7 +84,9 @@ def test_update_in_place(applied: Terraform, engine: Engine, client: EngineClien
 
 def test_only_terraform_side_settings_change(applied: Terraform, engine: Engine) -> None:
     extra = 'timeouts = { create = "1m" }'
-    applied.step(link(engine, extra) + mirror(f'on_destroy = "DELETE_TOPIC"\n{extra}'), {LINK: "update", ORDERS: "update"})
+    applied.step(
+        link(engine, extra) + mirror(f'on_destroy = "DELETE_TOPIC"\n{extra}'), {LINK: "update", ORDERS: "update"}
+    )
 
 
 def test_set_order_and_spelling_mean_nothing(terraform: Terraform, engine: Engine) -> None:
@@ -174,26 +176,23 @@ def test_import_command(applied: Terraform) -> None:
     applied.expect_no_changes()
 
 
-@pytest.mark.parametrize(
-    ("address", "identifier", "word"),
-    [
+def test_import_of_a_wrong_id(terraform: Terraform, engine: Engine) -> None:
+    terraform.write(link(engine) + mirror())
+    for address, identifier, word in (
         (ORDERS, "orders", "Expected"),
         (ORDERS, "from-primary/nothing", "non-existent"),
         (LINK, "a/b", "Expected"),
         (LINK, "nothing", "non-existent"),
-    ],
-)
-def test_import_of_a_wrong_id(terraform: Terraform, engine: Engine, address: str, identifier: str, word: str) -> None:
-    terraform.write(link(engine) + mirror())
-    result = terraform.run("import", "-no-color", "-input=false", address, identifier, check=False)
-    assert result.code == 1
-    assert word in result.output
+    ):
+        result = terraform.run("import", "-no-color", "-input=false", address, identifier, check=False)
+        assert result.code == 1
+        assert word in result.output
     assert terraform.state == {}
 
 
 def test_import_block_with_generated_configuration(applied: Terraform, engine: Engine, tmp_path: Path) -> None:
     fresh = Terraform(tmp_path / "fresh", Path(), engine.endpoint)
-    fresh.environment = {**applied.environment}
+    fresh.environment = applied.environment
     blocks = f"""
 import {{
   to = {LINK}

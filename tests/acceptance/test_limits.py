@@ -2,11 +2,9 @@
 
 import time
 
-import pytest
+from clusterlink_provider.engine_client import EngineClient
 from tests.acceptance.conftest import Engine
 from tests.acceptance.terraform import Terraform, blamed
-
-from clusterlink_provider.engine_client import EngineClient
 
 
 def links(engine: Engine, names: list[str], extra: str = "") -> str:
@@ -34,7 +32,9 @@ def test_ten_links_and_no_eleventh(terraform: Terraform, engine: Engine, client:
     terraform.write(links(engine, names))
     assert terraform.plan().error("Too many cluster links", "11 links")
     # One of ten is replaced: under its name, and (a new key here) under another.
-    assert terraform.apply('-replace=clusterlink_link.many["link-3"]', "-target=clusterlink_link.many[\"link-3\"]").code == 0
+    assert (
+        terraform.apply('-replace=clusterlink_link.many["link-3"]', '-target=clusterlink_link.many["link-3"]').code == 0
+    )
     assert len(client.list_links()) == 10
 
 
@@ -72,42 +72,38 @@ resource "clusterlink_link" "x" {
     assert blamed(error) == "interval_ms = 999"
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ('mode = "SOURCE"', "does not have"),
-        ('mode = "NONE"', "Expected"),
-        ('topic_prefix = "a/b"', "not legal"),
-        ('on_destroy = "FAILOVER"', "does not have"),
-        ('timeouts = { create = "soon" }', "not a duration"),
-        ('topic_config_sync = { include = [] }', "at least one"),
-        ('config = { "a" = null }', "null"),
-    ],
-)
-def test_validate(terraform: Terraform, engine: Engine, line: str, words: str) -> None:
-    terraform.write(links(engine, ["a"], line))
-    (error,) = terraform.validate()
-    assert words in error["detail"]
-    assert blamed(error) == line
-
-
-def test_validate_provider_and_mirror_topics(terraform: Terraform) -> None:
-    terraform.write(
-        """
+def test_validate_points_to_each_line(terraform: Terraform, engine: Engine) -> None:
+    wrong = {
+        'mode = "SOURCE"': "does not have",
+        'mode = "NONE"': "Expected",
+        'topic_prefix = "a/b"': "not legal",
+        'on_destroy = "FAILOVER"': "does not have",
+        'timeouts = { create = "soon" }': "not a duration",
+        "topic_config_sync = { include = [] }": "at least one",
+        'config = { "a" = null }': "null",
+    }
+    config = "".join(
+        links(engine, ["a"], line).replace('"many"', f'"many{number}"') for number, line in enumerate(wrong)
+    )
+    mirror = """
 variable "x" { type = string }
 resource "clusterlink_mirror_topic" "x" {
   link         = var.x
   source_topic = "a b"
   status       = "PROMOTED"
 }
-""",
-        provider='provider "clusterlink" {\n  endpoint = "http://localhost"\n}\n',
-    )
-    assert {blamed(error) for error in terraform.validate()} == {
-        'source_topic = "a b"',
-        'status       = "PROMOTED"',
-        'endpoint = "http://localhost"',
-    }
+"""
+    terraform.write(config + mirror)
+    found = {blamed(error): error["detail"] for error in terraform.validate()}
+    for line, words in {**wrong, 'source_topic = "a b"': "not legal", 'status       = "PROMOTED"': "yet"}.items():
+        assert words in found.pop(line)
+    assert found == {}
+
+
+def test_validate_of_the_provider(terraform: Terraform, engine: Engine) -> None:
+    terraform.write(links(engine, ["a"]), provider='provider "clusterlink" {\n  endpoint = "http://localhost"\n}\n')
+    (error,) = terraform.validate()
+    assert blamed(error) == 'endpoint = "http://localhost"'
 
 
 def test_unknown_property(terraform: Terraform, engine: Engine, client: EngineClient) -> None:
@@ -125,7 +121,13 @@ def test_invalid_name(terraform: Terraform, engine: Engine) -> None:
 
 def test_name_that_exists_says_how_to_import(terraform: Terraform, engine: Engine, client: EngineClient) -> None:
     engine.create_source_topic("orders")
-    mirror = 'resource "clusterlink_mirror_topic" "o" {\n  link = "a"\n  source_topic = "orders"\n  depends_on = [clusterlink_link.many]\n}\n'
+    mirror = """
+resource "clusterlink_mirror_topic" "o" {
+  link         = "a"
+  source_topic = "orders"
+  depends_on   = [clusterlink_link.many]
+}
+"""
     terraform.write(links(engine, ["a"]) + mirror)
     terraform.apply()
     terraform.run("state", "rm", "clusterlink_mirror_topic.o")
@@ -189,10 +191,10 @@ resource "clusterlink_mirror_topic" "x" {{
     assert terraform.state["clusterlink_mirror_topic.x"]["id"] == "l-late/late.orders"
 
 
-def test_endpoint_from_the_environment(terraform: Terraform, engine: Engine) -> None:
-    terraform.environment["CLUSTERLINK_ENDPOINT"] = engine.endpoint
-    terraform.write(links(engine, ["a"]), provider="")
-    assert terraform.plan().code == 2
+def test_endpoint_from_the_environment(shell_terraform: Terraform, engine: Engine) -> None:
+    shell_terraform.environment["CLUSTERLINK_ENDPOINT"] = engine.endpoint
+    shell_terraform.write(links(engine, ["a"]), provider="")
+    assert shell_terraform.plan().code == 2
 
 
 def test_engine_down(terraform: Terraform, engine: Engine) -> None:

@@ -23,7 +23,7 @@ _PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
 _DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An answer that is an error."""
 
     def __init__(self, code: grpc.StatusCode, reason: str, message: str, where: str = "") -> None:
@@ -127,7 +127,7 @@ class FakeEngine:
             try:
                 with self.lock:
                     answer = work(request)
-            except Refusal as refusal:
+            except RefusedError as refusal:
                 _abort(context, refusal)
             if fault.code is not None:
                 context.abort(fault.code, "injected")
@@ -145,18 +145,24 @@ class FakeEngine:
         if request.client_token and self.tokens.get(request.client_token) == wanted.name:
             return self.links[wanted.name]
         if wanted.name in self.links:
-            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "LINK_EXISTS", f"There is a link {wanted.name}.", "link.name")
+            raise RefusedError(
+                grpc.StatusCode.ALREADY_EXISTS, "LINK_EXISTS", f"There is a link {wanted.name}.", "link.name"
+            )
         if len(self.links) >= self.max_links:
-            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_LINKS", f"{self.max_links} links are allowed.")
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_LINKS", f"{self.max_links} links are allowed."
+            )
         if wanted.topic_prefix and any(link.topic_prefix == wanted.topic_prefix for link in self.links.values()):
-            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, "PREFIX_EXISTS", "The prefix is taken.", "link.topic_prefix")
+            raise RefusedError(
+                grpc.StatusCode.ALREADY_EXISTS, "PREFIX_EXISTS", "The prefix is taken.", "link.topic_prefix"
+            )
         link = v1.Link()
         link.CopyFrom(wanted)
         if request.validate_only:
             return link
-        cluster = "remote-" + sorted(wanted.remote_cluster.bootstrap_servers)[0]
+        cluster = "remote-" + min(wanted.remote_cluster.bootstrap_servers)
         if wanted.remote_cluster.cluster_id not in {"", cluster}:
-            raise Refusal(
+            raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "CLUSTER_ID_MISMATCH",
                 f"The remote cluster has the id {cluster}.",
@@ -189,7 +195,7 @@ class FakeEngine:
 
     def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
         if self._link(request.name).mirror_topic_count:
-            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LINK_HAS_MIRROR_TOPICS", "Mirror topics are live.")
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, "LINK_HAS_MIRROR_TOPICS", "Mirror topics are live.")
         del self.links[request.name]
         return v1.DeleteLinkResponse()
 
@@ -208,12 +214,12 @@ class FakeEngine:
         link = self._link(wanted.link)
         name = link.topic_prefix + wanted.source_topic
         if wanted.name not in {"", name}:
-            raise Refusal(
+            raise RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT, "NAME_MISMATCH", f"The name must be {name}.", "mirror_topic.name"
             )
         for key in wanted.config:
             if key == "retention.ms":
-                raise Refusal(
+                raise RefusedError(
                     grpc.StatusCode.INVALID_ARGUMENT,
                     "SYNCED_SETTING",
                     f"{key} follows the source topic.",
@@ -222,14 +228,14 @@ class FakeEngine:
         if request.client_token and self.tokens.get(request.client_token) == name:
             return self.topics[name]
         if name in self.topics or name in self.plain_topics:
-            raise Refusal(
+            raise RefusedError(
                 grpc.StatusCode.ALREADY_EXISTS, "TOPIC_EXISTS", f"There is a topic {name}.", "mirror_topic.source_topic"
             )
         if not self.source_reachable:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "SOURCE_UNAVAILABLE", "The remote cluster does not answer.")
+            raise RefusedError(grpc.StatusCode.UNAVAILABLE, "SOURCE_UNAVAILABLE", "The remote cluster does not answer.")
         partitions = self.source_topics.get(wanted.source_topic)
         if partitions is None:
-            raise Refusal(
+            raise RefusedError(
                 grpc.StatusCode.NOT_FOUND,
                 "SOURCE_TOPIC_NOT_FOUND",
                 f"The remote cluster has no topic {wanted.source_topic}.",
@@ -289,30 +295,30 @@ class FakeEngine:
     def _link(self, name: str) -> v1.Link:
         link = self.links.get(name)
         if link is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "LINK_NOT_FOUND", f"There is no link {name}.")
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, "LINK_NOT_FOUND", f"There is no link {name}.")
         link.mirror_topic_count = sum(topic.link == name for topic in self.topics.values())
         return link
 
     def _topic(self, name: str, link: str) -> v1.MirrorTopic:
         topic = self.topics.get(name)
         if topic is None or link not in {"", topic.link}:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "MIRROR_TOPIC_NOT_FOUND", f"There is no mirror topic {name}.")
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, "MIRROR_TOPIC_NOT_FOUND", f"There is no mirror topic {name}.")
         return topic
 
 
 def _check_link(link: v1.Link, minimum: int) -> None:
     if not _NAME.match(link.name):
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME", f"{link.name!r} is no name.", "link.name")
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME", f"{link.name!r} is no name.", "link.name")
     for key in link.config:
         if key not in _PROPERTIES:
-            raise Refusal(
+            raise RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "UNKNOWN_PROPERTY",
                 f"There is no property {key}.",
                 f'link.config["{key}"]',
             )
     if 0 < link.topic_config_sync.interval_ms < minimum:
-        raise Refusal(
+        raise RefusedError(
             grpc.StatusCode.INVALID_ARGUMENT,
             "INTERVAL_TOO_SHORT",
             f"At least {minimum} ms.",
@@ -341,7 +347,7 @@ def _copy_field(source: Any, target: Any, path: str) -> None:
     target.MergeFrom(part)
 
 
-def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+def _abort(context: grpc.ServicerContext, refusal: RefusedError) -> NoReturn:
     status = status_pb2.Status(code=refusal.code.value[0], message=refusal.message)
     details: list[Any] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="clusterlink.v1")]
     if refusal.where:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
-from clusterlink_proto import rpc, v1
 
+from clusterlink_proto import rpc, v1
 from clusterlink_provider.framework import paths
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.paths import Path

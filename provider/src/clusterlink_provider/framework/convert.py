@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.cty import Type, Value
 from clusterlink_provider.framework.diagnostics import Diagnostic, Diagnostics, Severity
@@ -41,13 +40,13 @@ def path_to_pb(path: Path) -> pb.AttributePath:
 
 
 def diagnostics_to_pb(diagnostics: Diagnostics, schema: Schema | None = None) -> list[pb.Diagnostic]:
-    """Writes messages, with their paths cut to what Terraform can show."""
+    """Writes messages, with their paths as Terraform finds them in a configuration."""
     return [_diagnostic_to_pb(item, schema) for item in diagnostics]
 
 
 def _diagnostic_to_pb(item: Diagnostic, schema: Schema | None) -> pb.Diagnostic:
     message = pb.Diagnostic(severity=_SEVERITIES[item.severity], summary=item.summary, detail=item.detail)
-    path = item.path if schema is None else schema.clip(item.path)
+    path = item.path if schema is None else schema.locate(item.path)
     if path:
         message.attribute.CopyFrom(path_to_pb(path))
     return message

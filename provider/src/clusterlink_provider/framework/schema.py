@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.cty import Type, Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
-from clusterlink_provider.framework.paths import Path
+from clusterlink_provider.framework.paths import Key, Path
 
 # Looks at one known value (never null, never unknown at its top) and reports what is wrong with it.
 Validator: TypeAlias = Callable[[Value, Path, Diagnostics], None]
@@ -89,22 +89,20 @@ class Schema:
         """Checks each attribute by itself: unknown neighbours (in validate, every variable) hide nothing."""
         _validate_object(self.attributes, config, (), diagnostics)
 
-    def clip(self, path: Path) -> Path:
-        """Gives the longest start of the path that Terraform can show: within the schema, and not into a set."""
-        clipped: list[Any] = []
-        attributes: Mapping[str, Attribute] | None = self.attributes
-        kind: Type | None = None
-        for step in path:
-            if isinstance(step, str):
-                if attributes is None or step not in attributes:
-                    break
-                kind, attributes = attributes[step].type, attributes[step].nested
-            else:
-                if kind is None or kind.name != ("map" if isinstance(step.value, str) else "list"):
-                    break
-                kind = kind.element
-            clipped.append(step)
-        return tuple(clipped)
+    def locate(self, path: Path) -> Path:
+        """Gives the part of a path that Terraform finds in a configuration: an attribute, and one step into its value.
+
+        That step has the form of an element's key for the attributes of an object too: Terraform looks for a second attribute
+        name among blocks only, finds none, and points to the first line of the resource. Elements of sets have no place.
+        """
+        if not path or not isinstance(path[0], str) or path[0] not in self.attributes:
+            return ()
+        attribute = self.attributes[path[0]]
+        kind = "object" if attribute.type is None else attribute.type.name
+        if len(path) == 1 or kind not in {"object", "map", "list"}:
+            return path[:1]
+        step = path[1]
+        return (path[0], Key(step) if isinstance(step, str) else step)
 
 
 def _check(name: str, attribute: Attribute) -> None:

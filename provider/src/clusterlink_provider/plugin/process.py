@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from clusterlink_proto import rpc
 from clusterlink_proto.generated import go_plugin_pb2
-
 from clusterlink_provider.plugin import hclog, listening
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from typing import Final
 
 from clusterlink_proto import v1
-
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.cty import Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError

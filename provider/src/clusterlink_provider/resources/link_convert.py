@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from clusterlink_proto import v1
-
 from clusterlink_provider.framework.cty import SetValue, Unknown, Value
 from clusterlink_provider.framework.planning import Object, is_known
 

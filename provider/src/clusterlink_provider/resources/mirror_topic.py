@@ -3,7 +3,6 @@
 import uuid
 
 from clusterlink_proto import v1
-
 from clusterlink_provider.engine_client import EngineError, attempt
 from clusterlink_provider.framework import planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics

@@ -1,7 +1,6 @@
 """A mirror topic as Terraform's state, and as the engine's message."""
 
 from clusterlink_proto import v1
-
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.resources.link_convert import error_text
 

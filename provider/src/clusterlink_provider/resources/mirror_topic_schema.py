@@ -37,7 +37,7 @@ SCHEMA = Schema(
             validators=(checks.legal_name,),
         ),
         "status": Attribute(
-            description="What is wanted: `ACTIVE` (default) or `PAUSED`. Shows `FAILED` when the mirror topic cannot "
+            description="What is wanted: `ACTIVE` or `PAUSED`. Default `ACTIVE`. Shows `FAILED` when the mirror topic cannot "
             "go "
             "on by itself. A change is made in place.",
             type=cty.STRING,
@@ -65,7 +65,7 @@ SCHEMA = Schema(
             validators=(checks.no_null_values,),
         ),
         "on_destroy": Attribute(
-            description="What destroy does with the topic: `KEEP_TOPIC` (default) detaches it and keeps its data, "
+            description="What destroy does with the topic. Default `KEEP_TOPIC`: detaches it and keeps its data; "
             "`DELETE_TOPIC` deletes both. A change touches nothing.",
             type=cty.STRING,
             optional=True,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from clusterlink_proto import v1
-
 from clusterlink_provider.engine_client import EngineClient
 from clusterlink_provider.framework.cty import Unknown
 from clusterlink_provider.framework.diagnostics import DiagnosticError

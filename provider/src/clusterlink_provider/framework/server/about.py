@@ -3,7 +3,6 @@
 from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-
 from clusterlink_provider.framework import convert
 from clusterlink_provider.framework.server.core import Core
 

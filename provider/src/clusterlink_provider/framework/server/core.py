@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from google.protobuf.message import Message
 
+from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import convert
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.provider import DataSource, Provider, Resource, S

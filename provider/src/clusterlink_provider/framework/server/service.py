@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import grpc
+
 from clusterlink_proto import rpc
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-
 from clusterlink_provider.framework.provider import Provider
 from clusterlink_provider.framework.server import (
     about,

@@ -3,7 +3,6 @@
 from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-
 from clusterlink_provider.framework import convert, cty
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.provider import StateContext
