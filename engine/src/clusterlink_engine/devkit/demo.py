@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
-from clusterlink_proto import v1
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -17,6 +16,7 @@ from clusterlink_engine.devkit import comparing, guard, kafka, prepared, records
 from clusterlink_engine.devkit.console import Console
 from clusterlink_engine.devkit.engine import EngineApi, EngineProcess
 from clusterlink_engine.devkit.terraform import Outcome, Terraform
+from clusterlink_proto import v1
 
 _TOPIC = "orders"
 _PARTITIONS = 4
@@ -58,7 +58,9 @@ def run(keep: bool) -> int:
         print(f"clusterlink: the demo runs from a checkout; there is no {_EXAMPLE}", file=sys.stderr)
         return 1
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Ctrl-C too: a process that a script starts in the background ignores it otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             _Demo(console, program, stack).play(keep)

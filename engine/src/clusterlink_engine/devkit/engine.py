@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from clusterlink_proto import v1
-from clusterlink_proto.rpc import Stub
 
 from clusterlink_engine.devkit import ports
+from clusterlink_proto import v1
+from clusterlink_proto.rpc import Stub
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 40.0
