@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from clusterlink_engine.devkit import kafka
 from clusterlink_engine.devkit.ports import free_port
 from tests.support.engine import EngineProcess
@@ -23,6 +24,9 @@ _DESTINATION_SETTINGS: dict[str, str | int | bool] = {
     "log.initial.task.delay.ms": 1000,
     "log.retention.check.interval.ms": 2000,
 }
+
+# Compaction within moments.
+_SOURCE_SETTINGS: dict[str, str | int | bool] = {"log.cleaner.backoff.ms": 200}
 
 # A test that asks for one of these starts brokers and gets the mark `kafka`.
 _KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "start_cluster"}
@@ -60,7 +64,7 @@ def _clusters(log_directory: Path) -> Iterator[tuple[kafka.KafkaCluster, kafka.K
             name=role,
             log_directory=log_directory,
         )
-        for role, settings in (("source", {}), ("destination", _DESTINATION_SETTINGS))
+        for role, settings in (("source", _SOURCE_SETTINGS), ("destination", _DESTINATION_SETTINGS))
     )
     with kafka.running(source, destination):
         yield source, destination
@@ -101,8 +105,7 @@ def topic_name(request: pytest.FixtureRequest) -> str:
 def start_engine(
     destination_cluster: kafka.KafkaCluster, log_directory: Path
 ) -> Iterator[Callable[..., EngineProcess]]:
-    """Starts engines for one test: on the destination, unless it says another `local_bootstrap`; the rest is
-    `EngineProcess`'s."""
+    """Starts engines for one test: on the destination, unless it gives another `local_bootstrap`."""
     with ExitStack() as stack:
 
         def start(local_bootstrap: str = "", **options: object) -> EngineProcess:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from clusterlink_engine.devkit.kafka import KafkaCluster
 from confluent_kafka import Producer
 
+from clusterlink_engine.devkit.kafka import KafkaCluster
 from tests.support import topics
 from tests.support.compare import Comparison, assert_mirrors, compare_topics
 from tests.support.produce import CODECS, Record, varied, write

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from clusterlink_engine.devkit import guard, processes
 from clusterlink_engine.devkit.kafka import KafkaCluster
-
 from tests.support import produce, topics
 from tests.support.waiting import wait_until
 

@@ -3,38 +3,26 @@
 from collections.abc import Callable
 
 import pytest
+
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.support import produce, topics
-from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
+from tests.support.equality import assert_becomes_equal
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
 
 
-def caught_up(source: KafkaCluster, destination: KafkaCluster, topic: str, mirror: str = "") -> bool:
-    """Whether the mirror's log ends are the source's."""
-    ends = topics.log_ends(source.bootstrap_servers, topic)
-    return ends == topics.log_ends(destination.bootstrap_servers, mirror or topic)
-
-
-def assert_becomes_equal(
-    source: KafkaCluster, destination: KafkaCluster, topic: str, mirror: str = "", deadline: float = 60
-) -> None:
-    """Waits until the mirror has everything, and compares it."""
-    wait_until(lambda: caught_up(source, destination, topic, mirror), deadline, f"the mirror of {topic} to catch up")
-    assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, mirror or topic)
-
-
 def test_every_kind_of_record(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """All codecs, null and empty keys and values, headers, timestamps from 1970 on, one-record batches, 3 MB records,
-    12 partitions: written before the mirror exists and while it is copied."""
-    topics.create(
-        source_cluster.bootstrap_servers, topic_name, partitions=12, config={"max.message.bytes": "10000000"}
-    )
+    """Written before the mirror exists and while it is copied.
+
+    All codecs, null and empty keys and values, headers, timestamps from 1970 on, one-record batches, 3 MB records, 12
+    partitions.
+    """
+    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=12, config={"max.message.bytes": "10000000"})
     produce.write_every_kind(source_cluster.bootstrap_servers, topic_name, 10_000, partitions=12, seed=1)
     produce.write_large(source_cluster.bootstrap_servers, topic_name, partitions=2)
     engine = start_engine()
@@ -109,30 +97,33 @@ def test_pause_and_resume_of_a_mirror_topic_and_of_a_link(
     engine.create_link("link", source_cluster.bootstrap_servers)
     engine.create_mirror("link", topic_name)
     written = 0
-    pause = v1.PauseMirrorTopicRequest(name=topic_name)
-    resume = v1.ResumeMirrorTopicRequest(name=topic_name)
-    for stop, go_on, state in (
-        (
-            lambda: engine.mirror_topics.PauseMirrorTopic(pause),
-            lambda: engine.mirror_topics.ResumeMirrorTopic(resume),
-            "PAUSED",
-        ),
-        (
-            lambda: engine.links.PauseLink(v1.PauseLinkRequest(name="link")),
-            lambda: engine.links.ResumeLink(v1.ResumeLinkRequest(name="link")),
-            "LINK_PAUSED",
-        ),
+
+    def pause_mirror() -> None:
+        engine.mirror_topics.PauseMirrorTopic(v1.PauseMirrorTopicRequest(name=topic_name))
+
+    def resume_mirror() -> None:
+        engine.mirror_topics.ResumeMirrorTopic(v1.ResumeMirrorTopicRequest(name=topic_name))
+
+    def pause_link() -> None:
+        engine.links.PauseLink(v1.PauseLinkRequest(name="link"))
+
+    def resume_link() -> None:
+        engine.links.ResumeLink(v1.ResumeLinkRequest(name="link"))
+
+    for pause, resume, state in (
+        (pause_mirror, resume_mirror, "PAUSED"),
+        (pause_link, resume_link, "LINK_PAUSED"),
     ):
-        stop()
-        stop()  # twice is no error
+        pause()
+        pause()  # twice is no error
         assert engine.state(topic_name) == state
         written += produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(100))
         assert topics.log_ends(destination_cluster.bootstrap_servers, topic_name) == {0: written - 100}
         engine.kill()
         engine.start()
         assert engine.state(topic_name) == state
-        go_on()
-        go_on()
+        resume()
+        resume()
         assert_becomes_equal(source_cluster, destination_cluster, topic_name)
         assert engine.state(topic_name) == "ACTIVE"
 

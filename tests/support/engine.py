@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from clusterlink_proto import rpc, v1
 
+from clusterlink_proto import rpc, v1
 from tests.support.waiting import wait_until
 
 _START_SECONDS = 60.0

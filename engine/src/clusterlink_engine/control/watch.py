@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.control.runtime import Runtimes
@@ -39,7 +38,8 @@ class Watch:
 
     def failed(self, cursor: Cursor, refusal: Refusal) -> None:
         """A partition cannot go on."""
-        self._fail(cursor.topic, {cursor.index: refusal})
+        failure = Failure(error=refusal.error, message=refusal.message)
+        self._tasks.start(f"store failure of {cursor.topic}-{cursor.index}", self._store(cursor, failure))
 
     def remote_seen(self, link: str, metadata: Metadata) -> None:
         """The remote cluster of a link described the source topics."""
@@ -91,25 +91,23 @@ class Watch:
         for cursor in self._cursors(mirror):
             cursor.apply(cursor.core.condemn(refusal))
 
-    def _fail(self, name: str, refusals: Mapping[int, Refusal]) -> None:
-        self._tasks.start(f"store failure of {name}", self._store_failures(name, refusals))
-
-    async def _store_failures(self, name: str, refusals: Mapping[int, Refusal]) -> None:
-        new = {index: Failure(error=refusal.error, message=refusal.message) for index, refusal in refusals.items()}
+    async def _store(self, cursor: Cursor, failure: Failure) -> None:
+        """Stores the failure of a partition, as often as it takes; the first one stays."""
         backoff = Backoff(0.2, 10.0)
         while True:
             try:
                 await self._state.change(
                     self._state.mirrors,
-                    name,
-                    lambda mirror: mirror.model_copy(update={"failures": {**new, **mirror.failures}}),
+                    cursor.topic,
+                    lambda mirror: mirror.model_copy(update={"failures": {cursor.index: failure, **mirror.failures}}),
                 )
             except ClusterlinkError as error:
                 if not is_retriable(error):
                     raise
-                log.warning("the failure of %s is not stored yet: %s", name, error)
+                log.warning("the failure of %s-%d is not stored yet: %s", *cursor.key, error)
                 await backoff.wait()
             else:
+                cursor.settled.set()
                 return
 
     async def _grow(self, mirror: MirrorTopic, partition_count: int) -> None:

@@ -46,7 +46,7 @@ class Cursor:
         probe_not_before: On the loop's clock.
         settled_at: On the loop's clock; from then on a reading counts as settled. None until the leader has answered.
         fetch_not_before: On the loop's clock.
-        settled: Set once both logs have been read, or the partition has failed.
+        settled: Set once both logs have been read; or, by `control`, once the partition's failure is stored.
         trim_to: Offset below which the mirror's records are to be deleted; None for nothing.
     """
 
@@ -121,7 +121,8 @@ class Cursor:
                 self._queue.append((batch, frame))
                 self._queued_bytes += batch.header.size
         self.apply(self.core.settle_refusal())
-        self.settled.set()
+        if self.core.failure is None:
+            self.settled.set()
         self._offer()
 
     def fetch_failed(self, code: int) -> None:
@@ -186,7 +187,6 @@ class Cursor:
         elif isinstance(action, Fail):
             self._drop_queue()
             self.wanted_probe = None
-            self.settled.set()
             log.error("FAILED %s: %s", action.refusal.error, action.refusal.message)
             self._on_failed(self, action.refusal)
 
