@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineClient
 from tests.acceptance.conftest import Engine
 from tests.acceptance.terraform import Terraform, blamed
 
 LINK = "clusterlink_link.primary"
 ORDERS = "clusterlink_mirror_topic.orders"
+KEEP = v1.TOPIC_DISPOSAL_KEEP_TOPIC
 
 
 def link(engine: Engine, extra: str = "", *, name: str = "from-primary") -> str:
@@ -147,7 +149,7 @@ def test_drift_link_changed(applied: Terraform, client: EngineClient) -> None:
 
 
 def test_drift_deleted(applied: Terraform, client: EngineClient) -> None:
-    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    client.delete_mirror_topic("orders", "from-primary", KEEP, seconds=60)
     planned = applied.plan()
     assert (planned.code, planned.actions) == (2, {ORDERS: "create"})
     applied.apply()
@@ -222,12 +224,12 @@ def test_destroying_a_link_with_live_mirror_topics(applied: Terraform, engine: E
     assert refused.code == 1
     assert refused.error("Cannot delete the link from-primary")
     assert LINK in applied.state
-    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    client.delete_mirror_topic("orders", "from-primary", KEEP, seconds=60)
     applied.destroy()
 
 
 def test_gone_objects_are_destroyed_without_error(applied: Terraform, client: EngineClient) -> None:
-    client.delete_mirror_topic("orders", "from-primary", 1, seconds=60)
+    client.delete_mirror_topic("orders", "from-primary", KEEP, seconds=60)
     client.delete_link("from-primary", seconds=60)
     applied.run("destroy", "-auto-approve", "-refresh=false", "-input=false")
     assert applied.state == {}
@@ -257,3 +259,40 @@ def test_invalid_source_topic_points_to_its_line(terraform: Terraform, engine: E
     planned = terraform.plan()
     assert planned.code == 1
     assert blamed(planned.error("nothing-there")) == 'source_topic = "nothing-there"'
+
+
+def test_wrong_remote_cluster(terraform: Terraform, engine: Engine, client: EngineClient) -> None:
+    for remote, word, line in (
+        (f'{{ bootstrap_servers = ["{engine.remote_bootstrap}"], cluster_id = "another" }}', "another", "cluster_id"),
+        ('{ bootstrap_servers = ["127.0.0.1:1"] }', "127.0.0.1:1", "bootstrap_servers"),
+    ):
+        terraform.write(f'resource "clusterlink_link" "primary" {{\n  name = "a"\n  remote_cluster = {remote}\n}}\n')
+        result = terraform.apply(check=False)
+        error = result.error("Cannot create the link a", word)
+        assert line in blamed(error)
+        assert terraform.state == {}
+        assert client.get_link("a") is None
+
+
+def test_other_bootstrap_servers_in_place(applied: Terraform, engine: Engine) -> None:
+    """A second address of the same cluster is no other cluster."""
+    other = engine.remote_bootstrap.replace("127.0.0.1", "localhost")
+    changed = link(engine).replace(f'["{engine.remote_bootstrap}"]', f'["{engine.remote_bootstrap}", "{other}"]')
+    applied.step(changed + mirror(), {LINK: "update"})
+
+
+def test_another_cluster_id_replaces_the_link(applied: Terraform, engine: Engine) -> None:
+    changed = link(engine).replace('"]', '"], cluster_id = "another"')
+    applied.write(changed + mirror())
+    assert applied.replace_paths(LINK) == [["remote_cluster", "cluster_id"]]
+
+
+def test_a_source_topic_can_be_paused_from_the_start(
+    terraform: Terraform, engine: Engine, client: EngineClient
+) -> None:
+    engine.create_source_topic("orders")
+    config = link(engine, "paused = true") + mirror('status = "PAUSED"')
+    terraform.step(config, {LINK: "create", ORDERS: "create"})
+    topic = client.get_mirror_topic("orders")
+    assert topic is not None
+    assert topic.paused

@@ -191,6 +191,15 @@ resource "clusterlink_mirror_topic" "x" {{
     assert terraform.state["clusterlink_mirror_topic.x"]["id"] == "l-late/late.orders"
 
 
+def test_unknown_endpoint_does_not_stop_a_plan(terraform: Terraform, engine: Engine) -> None:
+    late = f'resource "terraform_data" "late" {{ input = "{engine.endpoint}" }}\n'
+    provider = 'provider "clusterlink" {\n  endpoint = terraform_data.late.output\n}\n'
+    terraform.write(late + links(engine, ["a"]), provider=provider)
+    assert terraform.plan().code == 2
+    terraform.apply()
+    terraform.expect_no_changes()
+
+
 def test_endpoint_from_the_environment(shell_terraform: Terraform, engine: Engine) -> None:
     shell_terraform.environment["CLUSTERLINK_ENDPOINT"] = engine.endpoint
     shell_terraform.write(links(engine, ["a"]), provider="")

@@ -160,12 +160,19 @@ class FakeEngine:
         link.CopyFrom(wanted)
         if request.validate_only:
             return link
-        cluster = "remote-" + min(wanted.remote_cluster.bootstrap_servers)
+        if "127.0.0.1:1" in wanted.remote_cluster.bootstrap_servers:
+            raise RefusedError(
+                grpc.StatusCode.UNAVAILABLE,
+                "REMOTE_CLUSTER_UNREACHABLE",
+                "No broker answers at 127.0.0.1:1.",
+                "link.remote_cluster.bootstrap_servers",
+            )
+        cluster = "remote-cluster"
         if wanted.remote_cluster.cluster_id not in {"", cluster}:
             raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "CLUSTER_ID_MISMATCH",
-                f"The remote cluster has the id {cluster}.",
+                f"The remote cluster has the id {cluster}, not {wanted.remote_cluster.cluster_id}.",
                 "link.remote_cluster.cluster_id",
             )
         link.link_id = uuid.uuid4().hex

@@ -57,10 +57,7 @@ def test_log_lines_are_sorted_by_level(shell_terraform: Terraform) -> None:
     shell_terraform.environment["TF_LOG_PROVIDER"] = "DEBUG"
     shell_terraform.write(CONFIG % "1m")
     output = shell_terraform.run("plan", "-input=false", "-no-color").output
-    assert (
-        "[DEBUG] provider.clusterlink_provider.framework.server.core: tfplugin6.PlanResourceChange.Response took"
-        in output
-    )
+    assert "[DEBUG] provider.terraform-provider-clusterlink: tfplugin6.PlanResourceChange.Response took" in output
 
 
 def test_plugin_ends_when_terraform_is_killed(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
@@ -85,4 +82,4 @@ def test_plugin_ends_when_terraform_is_killed(shell_terraform: Terraform, fake_e
 
 def _sockets(processes: list[psutil.Process]) -> list[Path]:
     connections = [item for process in processes for item in process.net_connections("unix")]
-    return [Path(item.laddr) for item in connections if str(item.laddr).endswith("plugin.sock")]
+    return [Path(str(item.laddr)) for item in connections if str(item.laddr).endswith("plugin.sock")]

@@ -4,7 +4,7 @@ import grpc
 
 from clusterlink_provider.engine_client import READ_SECONDS, EngineError
 from clusterlink_provider.framework import cty, planning
-from clusterlink_provider.framework.cty import UNKNOWN, Unknown
+from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
@@ -25,12 +25,13 @@ def plan(context: PlanContext[Session]) -> None:
             _warn_of_destroy(context, session, context.prior)
         return
     _plan_include(context, planned)
+    _plan_cluster_id(context, planned)
     if session is None or isinstance(planned["name"], Unknown):
         return
     if context.prior is not None and context.replace:
         # Terraform asks again, for a create without a prior state; that is when the rules apply.
         session.links.leave(context.prior["name"])
-        _warn_of_replacement(context, session, context.prior)
+        _warn_of_replacement(context, session, context.prior["name"])
         return
     _check_interval(context, session, planned)
     if context.prior is None:
@@ -56,6 +57,19 @@ def _plan_include(context: PlanContext[Session], planned: Object) -> None:
         context.planned = opened
 
 
+def _plan_cluster_id(context: PlanContext[Session], planned: Object) -> None:
+    """Replaces the link for another known cluster only: an id that is not known yet is most likely the same."""
+    path = ("remote_cluster", "cluster_id")
+    before, after = (_at(state, *path) for state in (context.prior, planned))
+    if isinstance(before, str) and isinstance(after, str) and before != after:
+        context.replace.add(path)
+
+
+def _at(state: Object | None, group: str, name: str) -> Value:
+    inner = (state or {}).get(group)
+    return inner.get(name) if isinstance(inner, dict) else None
+
+
 def _warn_of_destroy(context: PlanContext[Session], session: Session, prior: Object) -> None:
     link = session.links.get(prior["name"])
     if link is not None and link.mirror_topic_count > 0:
@@ -67,8 +81,8 @@ def _warn_of_destroy(context: PlanContext[Session], session: Session, prior: Obj
         )
 
 
-def _warn_of_replacement(context: PlanContext[Session], session: Session, prior: Object) -> None:
-    link = session.links.get(prior["name"])
+def _warn_of_replacement(context: PlanContext[Session], session: Session, name: str) -> None:
+    link = session.links.get(name)
     if link is not None and link.mirror_topic_count > 0:
         context.diagnostics.warning(
             "Replaced link has live mirror topics",
@@ -77,13 +91,12 @@ def _warn_of_replacement(context: PlanContext[Session], session: Session, prior:
             "the link are replaced along with it when its name or prefix changes; for others use "
             "`replace_triggered_by` in "
             "their lifecycle block, or remove them first: the engine refuses to delete a link with live mirror topics.",
-            min(context.replace, key=str),
+            min(context.replace, key=str, default=()),
         )
 
 
 def _check_interval(context: PlanContext[Session], session: Session, planned: Object) -> None:
-    sync = planned.get("topic_config_sync")
-    interval = sync.get("interval_ms") if isinstance(sync, dict) else None
+    interval = _at(planned, "topic_config_sync", "interval_ms")
     minimum = session.engine.limits.min_sync_interval_ms
     if isinstance(interval, int) and interval < minimum:
         context.diagnostics.error(
