@@ -167,6 +167,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         section = values
         for level in levels:
             section = section.setdefault(level, {})
+            if not isinstance(section, dict):
+                raise SettingsError(f"{name}: {level} is a section, and another variable gives it a value")
         section[key] = _from_text(text)
     return values
 

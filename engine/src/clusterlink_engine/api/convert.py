@@ -1,7 +1,5 @@
 """One conversion for each message of `clusterlink.v1`."""
 
-from clusterlink_proto import v1
-
 from clusterlink_engine import __version__
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError
@@ -11,6 +9,7 @@ from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
 from clusterlink_engine.settings import Limits
+from clusterlink_proto import v1
 
 
 def link_spec(message: v1.Link) -> LinkSpec:

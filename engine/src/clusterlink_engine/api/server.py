@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from clusterlink_proto import rpc, v1
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -19,6 +18,7 @@ from clusterlink_engine.control.runtime import Runtimes
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError
 from clusterlink_engine.model.resources import Link, MirrorTopic
 from clusterlink_engine.settings import Limits, parse_address
+from clusterlink_proto import rpc, v1
 
 log = logging.getLogger(__name__)
 

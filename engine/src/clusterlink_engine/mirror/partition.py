@@ -8,7 +8,7 @@ position in the log, not of who writes: while a log has no gaps, the sequence of
 The caller's duties, in this order:
 
 1. Carry out the action that a method answers before it calls the next one.
-2. Send batches in the order in which `accept` took them, at most WINDOW of them unanswered, each with what `take` answers.
+2. Send batches in the order in which `accept` took them, each while `may_send`, with what `take` answers.
 3. Call `acknowledge` for each answer in the order of sending, or `lose` once if answers will never come.
 4. Begin to probe only when nothing is unanswered (`may_probe`), and read in the order that `Probe` describes.
 """
@@ -150,6 +150,11 @@ class Partition:
         self._refusal: Refusal | None = None
         self._trimming = False
         self._trimmed_to = 0
+        # Whether the broker remembers our producer id: if not, it takes any sequence, so nothing may follow a batch that is
+        # not answered. Set by the first good answer or by a probe.
+        self._remembered = False
+        # Whether something of ours may still be pending in a broker; ended by a settled reading only.
+        self._in_doubt = False
 
     def __repr__(self) -> str:
         return (
@@ -160,7 +165,7 @@ class Partition:
     @property
     def may_send(self) -> bool:
         """Whether one more batch may be sent."""
-        return self.phase is Phase.COPYING and len(self._window) < WINDOW
+        return self.phase is Phase.COPYING and len(self._window) < (WINDOW if self._remembered else 1)
 
     @property
     def may_fetch(self) -> bool:
@@ -296,7 +301,7 @@ class Partition:
             return None
         ours = producer is not None and self._end_of(producer, last_end) >= first_end
         if ours or patience:
-            return Probe(later=True)
+            return Probe(settle=self._in_doubt, later=True)
         return self._fail(
             MirrorError.FOREIGN_WRITE,
             f"{self.name}: somebody else writes to the mirror: its log end moved from {first_end} to {last_end} while "
@@ -308,8 +313,11 @@ class Partition:
         if not self.may_probe:
             return None
         end = result.log_end
+        if self._in_doubt and not result.settled:
+            return Probe(settle=True)
         if result.high_watermark < end:
-            return Probe(settle=False, later=True)  # a leader change could still take the offsets above it away
+            # A leader change could still take the offsets above it away.
+            return Probe(settle=self._in_doubt, later=True)
         if end < self._start_offset:
             return self._fail(
                 MirrorError.MIRROR_TOPIC_CHANGED,
@@ -324,6 +332,8 @@ class Partition:
             # The broker forgot our producer id (its newest record is a day old, or older): sequences protect nothing now.
             if not result.settled:
                 return Probe(settle=True)
+            if result.last_batch is None and end > result.log_start:
+                return Probe(settle=True, later=True)  # whose it is cannot be told yet
             refusal = self._not_ours(result.last_batch)
             if refusal is not None:
                 return refusal
@@ -346,6 +356,8 @@ class Partition:
         self._next_sequence = result.log_end & SEQUENCE_MASK
         self._refusal = None
         self._trimming = False
+        self._remembered = result.producer is not None and result.producer.last_sequence >= 0
+        self._in_doubt = False
         return None
 
     def _appended(self, flight: Flight, base_offset: int) -> Action:
@@ -356,12 +368,14 @@ class Partition:
                 f"{flight.end_offset - 1} came to offset {base_offset}. What is below offset "
                 f"{min(flight.base_offset, base_offset)} is exact.",
             )
+        self._remembered = True
         self.log_end = max(self.log_end, flight.end_offset)
         return self.settle_refusal()
 
     def _probe(self, *, settle: bool = False, later: bool = False) -> Action:
         self.phase = Phase.PROBING
-        return Probe(settle=settle, later=later)
+        self._in_doubt |= settle
+        return Probe(settle=self._in_doubt, later=later)
 
     def _fail(self, error: MirrorError, message: str) -> Fail:
         self.phase = Phase.FAILED

@@ -21,6 +21,7 @@ class Property:
 
 
 _INT32 = 2**31 - 1
+_MOST_DIGITS = 19
 
 PROPERTIES: Mapping[str, Property] = {
     entry.name: entry
@@ -67,7 +68,8 @@ def check_config(config: Mapping[str, str], field: str) -> None:
             )
             raise InvalidArgumentError(f'The property "{name}" cannot be set here: {hint}.', field=at)
         digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal()) or not entry.least <= int(text) <= entry.most:
+        number = digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS
+        if not number or not entry.least <= int(text) <= entry.most:
             raise InvalidArgumentError(
                 f'The property "{name}" ({entry.meaning}) is "{text}"; allowed are {entry.least} to {entry.most}.',
                 field=at,

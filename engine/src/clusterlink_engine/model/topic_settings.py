@@ -101,12 +101,13 @@ def mirror_settings(
         known: Names that the local cluster knows; others are left out (versions differ).
         include: The link's list of synced names; empty for the default.
         overrides: The mirror topic's own settings.
-        replication_factor: Of the mirror topic; bounds `min.insync.replicas`, which could otherwise never be met.
+        replication_factor: Of the mirror topic, at least 1; bounds `min.insync.replicas`, which could otherwise never be met.
     """
     wanted = {name: source[name] for name in synced_names(include) if name in source}
     wanted.update(overrides)
     wanted.update(FORCED)
-    replicas = int(wanted.get("min.insync.replicas", "1"))
+    in_sync = wanted.get("min.insync.replicas", "1")
+    replicas = int(in_sync) if in_sync.isdecimal() else 1
     # With three replicas or more an acknowledged batch must survive the loss of one broker.
     wanted["min.insync.replicas"] = str(min(max(replicas, 2 if replication_factor >= 3 else 1), replication_factor))
     return {name: value for name, value in sorted(wanted.items()) if name in known}

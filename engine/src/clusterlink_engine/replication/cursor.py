@@ -155,6 +155,8 @@ class Cursor:
             if self.sink is not None and is_moved(code):
                 self.sink.on_moved()
         self._offer()
+        if self.core.may_probe and self.prober is not None:
+            self.prober.wake()  # the last answer that it had to wait for
         self._check_drained()
 
     def lost(self) -> None:

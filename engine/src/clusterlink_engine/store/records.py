@@ -5,7 +5,7 @@ newer engine reads older versions; an older engine that meets a newer one must s
 """
 
 import json
-from typing import TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,14 +34,12 @@ KINDS: dict[str, type[Stored]] = {
     "claim": Claim,
 }
 
-AnyStored = TypeVar("AnyStored", bound=Stored)
-
 
 class _Envelope(BaseModel):
     model_config = ConfigDict(extra="ignore")  # whatever a newer version adds: its number is looked at first
 
     version: int
-    value: dict[str, object]
+    value: Any = None
 
 
 def key_of(kind: str, name: str) -> str:

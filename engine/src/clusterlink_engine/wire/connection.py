@@ -2,7 +2,7 @@
 
 Frames are received straight into a bytearray of their own, which is handed to the caller without a copy; record bytes are
 cut from it, patched in place and sent on. Requests are answered in the order they were sent (a broker guarantees that for
-a connection), so pending requests are a queue, and one timer looks at its head.
+a connection), so pending requests are a queue.
 
 All methods belong to one event loop. A connection that broke is never used again: open a new one.
 """
@@ -183,9 +183,10 @@ class Connection:
         size = len(header) + sum(len(part) for part in body)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[memoryview] = loop.create_future()
-        self._pending.append((self._correlation, loop.time() + (timeout or self._timeout), future))
-        if self._timer is None:
-            self._watch_deadline()
+        deadline = loop.time() + (timeout or self._timeout)
+        self._pending.append((self._correlation, deadline, future))
+        if self._timer is None or deadline < self._timer.when():
+            self._watch_deadlines()
         self._transport.writelines([_SIZE.pack(size) + header, *body])
         return future
 
@@ -247,19 +248,19 @@ class Connection:
         reason = f" ({cause})" if cause else ""
         self._fail(ClusterUnavailableError(f"{self.address} closed the connection{reason}.", side=self.side))
 
-    def _watch_deadline(self) -> None:
-        """Fails the connection if the oldest request is overdue, else looks again when it will be."""
-        self._timer = None
+    def _watch_deadlines(self) -> None:
+        """Fails the connection if a request is overdue, else looks again when one can be."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._pending:
             return
         loop = asyncio.get_running_loop()
-        deadline = self._pending[0][1]
+        deadline = min(deadline for _, deadline, _ in self._pending)
         if loop.time() >= deadline:
-            self._fail(
-                ClusterTimeoutError(f"{self.address} did not answer within {self._timeout:g} s.", side=self.side)
-            )
+            self._fail(ClusterTimeoutError(f"{self.address} did not answer in time.", side=self.side))
         else:
-            self._timer = loop.call_at(deadline, self._watch_deadline)
+            self._timer = loop.call_at(deadline, self._watch_deadlines)
 
     def _fail(self, error: KafkaError) -> None:
         if self._error is not None:

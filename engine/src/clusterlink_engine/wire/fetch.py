@@ -1,6 +1,6 @@
 """Fetch (API key 1) versions 12, by topic name, and 13, by topic id (KIP-516); coded by hand because it is the data path.
 
-Requests go without a session (KIP-227) and with isolation level 1, so that nothing beyond the last stable offset is read.
+Requests go without a session (KIP-227).
 """
 
 import struct
@@ -15,7 +15,8 @@ API_KEY = 1
 LOWEST, HIGHEST = 12, 13
 _BY_ID = 13
 
-_READ_COMMITTED = 1
+READ_UNCOMMITTED = 0  # up to the high watermark
+READ_COMMITTED = 1  # up to the last stable offset: nothing of an open transaction
 _CONSUMER = -1
 _NO_SESSION = (0, -1)
 
@@ -63,10 +64,16 @@ class FetchAnswer(NamedTuple):
 
 
 def encode(
-    version: int, partitions: Iterable[FetchPartition], *, max_wait_ms: int, min_bytes: int, max_bytes: int
+    version: int,
+    partitions: Iterable[FetchPartition],
+    *,
+    max_wait_ms: int,
+    min_bytes: int,
+    max_bytes: int,
+    isolation: int = READ_COMMITTED,
 ) -> bytes:
     """Encodes the body of a request; partitions of a topic that follow each other share its entry."""
-    parts = [_HEAD.pack(_CONSUMER, max_wait_ms, min_bytes, max_bytes, _READ_COMMITTED, *_NO_SESSION)]
+    parts = [_HEAD.pack(_CONSUMER, max_wait_ms, min_bytes, max_bytes, isolation, *_NO_SESSION)]
     topics = [(key, list(group)) for key, group in groupby(partitions, key=lambda entry: (entry.topic, entry.topic_id))]
     parts.append(varint(len(topics) + 1))
     for (topic, topic_id), group in topics:

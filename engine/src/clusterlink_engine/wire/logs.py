@@ -136,7 +136,7 @@ async def producer_states(
 async def last_batch(
     cluster: Cluster, node: int, topic: str, topic_id: str, partition: int, offset: int
 ) -> BatchHeader | None:
-    """Reads the header of the batch that holds `offset`; None if the log has nothing there.
+    """Reads the header of the batch that holds `offset`, be it committed or not; None if the log has nothing there.
 
     Raises:
         KafkaError: The broker could not be asked, or refused.
@@ -145,7 +145,9 @@ async def last_batch(
     try:
         version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
         wanted = fetch.FetchPartition(topic, topic_id, partition, offset, 1)
-        body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=1)
+        body = fetch.encode(
+            version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=1, isolation=fetch.READ_UNCOMMITTED
+        )
         frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
         try:
             answer = fetch.decode(version, frame)

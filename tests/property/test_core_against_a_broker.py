@@ -1,0 +1,182 @@
+"""The core against a model of a broker's log, with faults in any order: a batch never comes to another offset than its own."""
+
+from itertools import accumulate
+
+from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.mirror.partition import WINDOW, Phase
+from clusterlink_engine.model.states import MirrorError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.property.broker_model import MODULUS, Broker, Entry, Writer
+
+_WORK = ["fetch", "send", "send", "arrive", "answer", "probe", "probe"]
+_LOSS = ["cut", "stale", "lose_again", "watch", "commit"]
+_ROUNDS = 2000
+
+Event = tuple[str, int, int]
+
+
+def _source(start: int, counts: list[int]) -> list[BatchHeader]:
+    ends = list(accumulate(counts, initial=start))
+    return [
+        BatchHeader(base, base + count - 1, count, 0, 2, 100, -1, -1, -1)
+        for base, count in zip(ends, counts, strict=False)
+    ]
+
+
+def _events(kinds: list[str]) -> st.SearchStrategy[list[Event]]:
+    """Events as bytes: quick to draw, and they shrink well."""
+
+    def event(byte: int) -> Event:
+        rest, kind = divmod(byte, len(kinds))
+        amount, number = divmod(rest, 3)
+        return kinds[kind], number, amount
+
+    return st.binary(min_size=40, max_size=200).map(lambda data: [event(byte) for byte in data])
+
+
+# How many records the mirror has at the beginning: none, or so many that sequences wrap soon.
+_STARTS = st.sampled_from([0, MODULUS - 6])
+_COUNTS = st.lists(st.integers(1, 4), min_size=8, max_size=25)
+
+
+def _begin(start: int, counts: list[int], writers: int) -> tuple[Broker, list[Writer]]:
+    broker = Broker()
+    if start:
+        copied = Entry(0, start, 0, 0)
+        broker.entries.append(copied)
+        broker.remembered.append(copied)
+    broker.watermark = broker.end
+    source = _source(start, counts)
+    begun = [Writer(broker, source) for _ in range(writers)]
+    for writer in begun:
+        for step in (writer.probe, writer.probe, writer.probe, writer.fetch):
+            step()
+    return broker, begun
+
+
+def _happen(event: Event, broker: Broker, writers: list[Writer]) -> None:  # noqa: C901 - a table, in truth
+    kind, number, amount = event
+    writer = writers[number % len(writers)]
+    match kind:
+        case "cut":
+            if writer.in_flight:
+                writer.cut(amount)
+        case "lose_again":
+            writer.cut(amount)
+        case "stale":
+            writer.apply_stale()
+        case "commit":
+            broker.watermark = broker.end
+        case "foreign":
+            broker.foreign(amount + 1)
+        case "forget":
+            broker.forget()
+        case "restart":
+            if not writer.in_flight:
+                writer.restart()
+        case "forget_and_restart":
+            if not writer.in_flight:
+                writer.restart()
+                broker.forget()
+        case "truncate":
+            quiet = not any(other.in_flight or other.stale for other in writers)
+            if quiet and len(broker.remembered) > 1:
+                broker.truncate()
+        case _:
+            getattr(writer, kind)()
+
+
+def _finish(broker: Broker, writers: list[Writer]) -> None:
+    """No more faults: everything under way arrives, and all writers come to rest."""
+    for _ in range(_ROUNDS):
+        for writer in writers:
+            writer.work()
+        if all(writer.is_done for writer in writers):
+            break
+    else:
+        raise AssertionError(f"never done: {[writer.partition for writer in writers]}")
+    for writer in writers:
+        for step in (writer.watch, *[writer.probe] * 8):
+            step()
+
+
+def _assert_exact(broker: Broker, source: list[BatchHeader], writers: list[Writer]) -> None:
+    assert [writer.partition.failure for writer in writers] == [None] * len(writers)
+    assert broker.misplaced == 0
+    copied = [entry for entry in broker.entries if entry.base >= source[0].base_offset]
+    assert [(entry.base, entry.count) for entry in copied] == [(batch.base_offset, batch.records) for batch in source]
+
+
+@settings(max_examples=400)
+@given(
+    start=_STARTS,
+    counts=_COUNTS,
+    number=st.integers(1, 3),
+    events=_events([*_WORK, *_LOSS, "refuse", "doubt", "restart", "truncate"]),
+)
+def test_uncoordinated_writers_with_every_fault_leave_an_exact_log(
+    start: int, counts: list[int], number: int, events: list[Event]
+) -> None:
+    broker, writers = _begin(start, counts, number)
+    for event in events:
+        _happen(event, broker, writers)
+        assert broker.misplaced == 0
+    _finish(broker, writers)
+    _assert_exact(broker, writers[0].source, writers)
+
+
+@settings(max_examples=300)
+@given(start=_STARTS, counts=_COUNTS, events=_events([*_WORK, *_LOSS, "doubt", "restart", "forget"]))
+def test_a_broker_that_forgets_at_any_time_does_not_shift_the_only_writer(
+    start: int, counts: list[int], events: list[Event]
+) -> None:
+    broker, writers = _begin(start, counts, 1)
+    for event in events:
+        _happen(event, broker, writers)
+        assert broker.misplaced == 0
+    _finish(broker, writers)
+    _assert_exact(broker, writers[0].source, writers)
+
+
+@settings(max_examples=300)
+@given(start=_STARTS, counts=_COUNTS, events=_events([*_WORK, *_LOSS, "refuse", "doubt", "forget_and_restart"]))
+def test_a_restart_after_the_broker_forgot_is_exact_whatever_is_refused(
+    start: int, counts: list[int], events: list[Event]
+) -> None:
+    broker, writers = _begin(start, counts, 1)
+    for event in events:
+        _happen(event, broker, writers)
+        assert broker.misplaced == 0
+    _finish(broker, writers)
+    _assert_exact(broker, writers[0].source, writers)
+
+
+@settings(max_examples=300)
+@given(
+    start=_STARTS,
+    counts=_COUNTS,
+    number=st.integers(1, 2),
+    before=_events([*_WORK, *_LOSS, "doubt"]),
+    foreign=st.integers(0, 3),
+    after=_events([*_WORK, *_LOSS, "doubt", "foreign"]),
+)
+def test_a_foreign_write_shifts_what_is_in_flight_at_most_and_is_found(
+    start: int, counts: list[int], number: int, before: list[Event], foreign: int, after: list[Event]
+) -> None:
+    broker, writers = _begin(start, counts, number)
+    for event in before:
+        _happen(event, broker, writers)
+    assert broker.misplaced == 0
+    broker.foreign(foreign + 1)
+    for event in after:
+        _happen(event, broker, writers)
+    _finish(broker, writers)
+    assert broker.misplaced <= WINDOW * number
+    for writer in writers:
+        assert writer.partition.phase is Phase.FAILED, writer.partition
+        assert writer.partition.failure is not None
+        assert writer.partition.failure.error is MirrorError.FOREIGN_WRITE
+    exact = [entry for entry in broker.entries if entry.base < (broker.foreign_from or 0)]
+    assert all(entry.base == entry.source for entry in exact)
