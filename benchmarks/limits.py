@@ -1,0 +1,159 @@
+"""The plain limits beside the copy: reading everything once, or writing everything once, and nothing else.
+
+Run as a process of its own, so that its processor time can be told; prints one JSON object. It uses the engine's own wire
+modules, and no CRC is looked at: what is measured is what moving the bytes through Python costs at least.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from clusterlink_engine.errors import Side
+from clusterlink_engine.settings import Security
+from clusterlink_engine.wire import fetch, produce
+from clusterlink_engine.wire.cluster import Cluster, choose_version
+from clusterlink_engine.wire.connection import Connection
+
+_PLACE = struct.Struct(">qi")
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+
+# As the engine asks by default.
+_PARTITION_BYTES = 5 << 20
+_RESPONSE_BYTES = 10 << 20
+
+_CONNECTIONS = 2
+_WINDOW = 5
+
+Batches = dict[int, list[memoryview]]
+
+
+class Topic:
+    """A topic whose partitions all have one leader."""
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self.name = name
+        self.cluster = Cluster(Side.REMOTE, bootstrap.split(","), Security())
+        self.topic_id = ""
+        self.partitions: list[int] = []
+        self.leader = -1
+
+    async def open(self) -> Connection:
+        described = (await self.cluster.metadata([self.name])).topics[self.name]
+        leaders = {info.leader for info in described.partitions.values()}
+        assert len(leaders) == 1, f"the partitions of {self.name} must have one leader, not {leaders}"
+        self.leader, self.topic_id = leaders.pop(), described.topic_id
+        self.partitions = sorted(described.partitions)
+        return await self.cluster.open(self.leader)
+
+
+def cut(records: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yields the offset after each whole batch, and the batch."""
+    position = 0
+    while position + 61 <= len(records):
+        base, length = _PLACE.unpack_from(records, position)
+        end = position + 12 + length
+        if end > len(records):
+            return
+        (delta,) = _LAST_OFFSET_DELTA.unpack_from(records, position + 23)
+        yield base + delta + 1, records[position:end]
+        position = end
+
+
+async def read(topic: Topic, ends: list[int], keep: Batches | None) -> int:
+    """Fetches all partitions up to their ends and returns the bytes of the batches."""
+    connection = await topic.open()
+    version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
+    offsets = dict.fromkeys(topic.partitions, 0)
+    total = 0
+    while open_partitions := [p for p in topic.partitions if offsets[p] < ends[p]]:
+        wanted = [
+            fetch.FetchPartition(topic.name, topic.topic_id, p, offsets[p], _PARTITION_BYTES) for p in open_partitions
+        ]
+        body = fetch.encode(version, wanted, max_wait_ms=500, min_bytes=1, max_bytes=_RESPONSE_BYTES)
+        answer = fetch.decode(version, await connection.send(fetch.API_KEY, version, [body], flexible=True))
+        assert answer.error == 0, f"fetch: error {answer.error}"
+        for entry in answer.partitions:
+            assert entry.error == 0, f"fetch of partition {entry.partition}: error {entry.error}"
+            for following, batch in cut(entry.records):
+                offsets[entry.partition] = following
+                total += len(batch)
+                if keep is not None:
+                    keep[entry.partition].append(batch)
+    connection.close()
+    return total
+
+
+async def write(topic: Topic, connection: Connection, partitions: list[int], batches: Batches) -> int:
+    """Writes the batches of some partitions over one connection, a batch of each in a request, and returns the bytes."""
+    version = choose_version(connection, produce.API_KEY, produce.LOWEST, produce.HIGHEST)
+    window = asyncio.Semaphore(_WINDOW)
+    total = 0
+    pending: set[asyncio.Task[None]] = set()
+
+    async def acknowledged(future: asyncio.Future[memoryview]) -> None:
+        for answer in produce.decode(version, await future):
+            assert answer.error == 0, f"produce to partition {answer.partition}: error {answer.error} {answer.message}"
+        window.release()
+
+    for number in range(max(len(batches[p]) for p in partitions)):
+        entries = []
+        for p in partitions:
+            if number < len(batches[p]):
+                batch = batches[p][number]
+                # The base offset is outside of the checksum, and a broker takes only 0 from a client.
+                struct.pack_into(">q", batch, 0, 0)
+                entries.append(produce.ProducePartition(topic.name, topic.topic_id, p, batch))
+                total += len(batch)
+        await window.acquire()
+        await connection.drain()
+        body = produce.encode(version, entries, timeout_ms=30_000)
+        task = asyncio.ensure_future(acknowledged(connection.send(produce.API_KEY, version, body, flexible=True)))
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+    await asyncio.gather(*pending)
+    connection.close()
+    return total
+
+
+async def fetch_only(source: str, topic: str, ends: list[int]) -> dict[str, float]:
+    """Measures reading everything."""
+    begun, used = time.monotonic(), processor_seconds()
+    size = await read(Topic(source, topic), ends, None)
+    return {"bytes": size, "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
+
+
+async def produce_only(source: str, topic: str, ends: list[int], destination: str, target: str) -> dict[str, float]:
+    """Measures writing everything, from memory."""
+    batches: Batches = {p: [] for p in range(len(ends))}
+    await read(Topic(source, topic), ends, batches)
+    written = Topic(destination, target)
+    connections = [await written.open() for _ in range(_CONNECTIONS)]
+    shares = [written.partitions[i::_CONNECTIONS] for i in range(_CONNECTIONS)]
+    begun, used = time.monotonic(), processor_seconds()
+    sizes = await asyncio.gather(
+        *(write(written, c, share, batches) for c, share in zip(connections, shares, strict=True) if share)
+    )
+    return {"bytes": sum(sizes), "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
+
+
+def processor_seconds() -> float:
+    """Returns the processor time of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", type=Path, help="a file with the arguments of one of the two functions, as JSON")
+    job = json.loads(parser.parse_args().job.read_text())
+    work = fetch_only(**job) if job.pop("what") == "fetch" else produce_only(**job)
+    print(json.dumps(asyncio.run(work)))
+
+
+if __name__ == "__main__":
+    main()
