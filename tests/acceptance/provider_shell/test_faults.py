@@ -20,89 +20,89 @@ resource "clusterlink_link" "x" {
 """
 
 
-def test_lost_answer_is_asked_for_again(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_lost_answer_is_asked_for_again(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.inject("CreateLink", Fault(grpc.StatusCode.UNAVAILABLE, after=True))
-    shell_terraform.step(CONFIG % "1m", {LINK: "create"})
+    terraform.step(CONFIG % "1m", {LINK: "create"})
     assert fake_engine.calls.count("CreateLink") == 2
 
 
-def test_short_absence_is_waited_for(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_short_absence_is_waited_for(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.inject("CreateLink", *[Fault(grpc.StatusCode.UNAVAILABLE)] * 3)
     fake_engine.inject("GetLink", *[Fault(grpc.StatusCode.UNAVAILABLE)] * 2)
-    shell_terraform.step(CONFIG % "1m", {LINK: "create"})
+    terraform.step(CONFIG % "1m", {LINK: "create"})
 
 
-def test_create_that_takes_too_long_is_kept(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_create_that_takes_too_long_is_kept(terraform: Terraform, fake_engine: FakeEngine) -> None:
     # The link is made, but the answer does not come in time.
     fake_engine.inject("CreateLink", Fault(grpc.StatusCode.DEADLINE_EXCEEDED, after=True))
-    shell_terraform.write(CONFIG % "3s")
-    result = shell_terraform.apply(check=False)
+    terraform.write(CONFIG % "3s")
+    result = terraform.apply(check=False)
     assert result.code == 1
     assert result.error("Timeout", "create the link a", "3 s")
-    assert shell_terraform.state[LINK]["tainted"]
-    assert shell_terraform.state[LINK]["link_id"] == fake_engine.links["a"].link_id
-    assert shell_terraform.plan().actions == {LINK: "replace"}
-    shell_terraform.apply()
-    shell_terraform.expect_no_changes()
+    assert terraform.state[LINK]["tainted"]
+    assert terraform.state[LINK]["link_id"] == fake_engine.links["a"].link_id
+    assert terraform.plan().actions == {LINK: "replace"}
+    terraform.apply()
+    terraform.expect_no_changes()
 
 
-def test_create_that_never_was_leaves_nothing(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_create_that_never_was_leaves_nothing(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.inject("CreateLink", Fault(grpc.StatusCode.DEADLINE_EXCEEDED))
-    shell_terraform.write(CONFIG % "3s")
-    assert shell_terraform.apply(check=False).error("Timeout")
-    assert shell_terraform.state == {}
-    assert shell_terraform.plan().actions == {LINK: "create"}
+    terraform.write(CONFIG % "3s")
+    assert terraform.apply(check=False).error("Timeout")
+    assert terraform.state == {}
+    assert terraform.plan().actions == {LINK: "create"}
 
 
-def test_failed_update_keeps_what_is(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
-    shell_terraform.write(CONFIG % "1m")
-    shell_terraform.apply()
+def test_failed_update_keeps_what_is(terraform: Terraform, fake_engine: FakeEngine) -> None:
+    terraform.write(CONFIG % "1m")
+    terraform.apply()
     fake_engine.inject("PauseLink", Fault(grpc.StatusCode.INTERNAL))
     changed = CONFIG.replace("timeouts", "paused = true\n  topic_config_sync = { interval_ms = 8000 }\n  timeouts")
-    shell_terraform.write(changed % "1m")
-    assert shell_terraform.apply(check=False).error("Cannot pause the link a")
-    state = shell_terraform.state[LINK]
+    terraform.write(changed % "1m")
+    assert terraform.apply(check=False).error("Cannot pause the link a")
+    state = terraform.state[LINK]
     assert (state["paused"], state["topic_config_sync"]["interval_ms"]) == (False, 8000)
-    shell_terraform.apply()
-    shell_terraform.expect_no_changes()
+    terraform.apply()
+    terraform.expect_no_changes()
 
 
-def test_engine_that_dies_during_refresh_loses_no_state(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
-    shell_terraform.write(CONFIG % "1m")
-    shell_terraform.apply()
-    before = shell_terraform.state
+def test_engine_that_dies_during_refresh_loses_no_state(terraform: Terraform, fake_engine: FakeEngine) -> None:
+    terraform.write(CONFIG % "1m")
+    terraform.apply()
+    before = terraform.state
     fake_engine.inject("GetLink", Fault(grpc.StatusCode.INTERNAL))
-    planned = shell_terraform.plan()
+    planned = terraform.plan()
     assert planned.code == 1
     assert planned.error("Cannot read the link a")
-    assert shell_terraform.state == before
+    assert terraform.state == before
 
 
-def test_older_engine(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_older_engine(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.version = "0.0.9"
-    shell_terraform.write(CONFIG % "1m")
-    planned = shell_terraform.plan()
+    terraform.write(CONFIG % "1m")
+    planned = terraform.plan()
     assert planned.code == 1
     assert planned.error("Engine older than the provider", "0.0.9", "0.1.0", fake_engine.endpoint)
 
 
-def test_stricter_engine(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_stricter_engine(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.min_sync_interval_ms = 10_000
-    shell_terraform.write(CONFIG % "1m")
-    assert shell_terraform.plan().error("Sync interval too short", "10000 ms")
+    terraform.write(CONFIG % "1m")
+    assert terraform.plan().error("Sync interval too short", "10000 ms")
 
 
-def test_unreachable_source_is_a_warning_at_plan(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
-    shell_terraform.write(CONFIG % "1m")
-    shell_terraform.apply()
+def test_unreachable_source_is_a_warning_at_plan(terraform: Terraform, fake_engine: FakeEngine) -> None:
+    terraform.write(CONFIG % "1m")
+    terraform.apply()
     fake_engine.source_reachable = False
     mirror = 'resource "clusterlink_mirror_topic" "o" {\n  link = "a"\n  source_topic = "orders"\n}\n'
-    shell_terraform.write(CONFIG % "1m" + mirror)
-    planned = shell_terraform.plan()
+    terraform.write(CONFIG % "1m" + mirror)
+    planned = terraform.plan()
     assert planned.code == 2
     assert planned.diagnostics("warning")[0]["summary"] == "Source not checked"
-    assert shell_terraform.apply(check=False).error("does not answer")
-    assert "clusterlink_mirror_topic.o" not in shell_terraform.state
+    assert terraform.apply(check=False).error("does not answer")
+    assert "clusterlink_mirror_topic.o" not in terraform.state
 
 
 def test_interrupt_in_a_slow_create_keeps_the_object(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
@@ -120,15 +120,15 @@ def test_interrupt_in_a_slow_create_keeps_the_object(shell_terraform: Terraform,
     shell_terraform.expect_no_changes()
 
 
-def test_list_of_links_is_fetched_once_per_walk(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
-    shell_terraform.write("""
+def test_list_of_links_is_fetched_once_per_walk(terraform: Terraform, fake_engine: FakeEngine) -> None:
+    terraform.write("""
 resource "clusterlink_link" "x" {
   count          = 8
   name           = "l-${count.index}"
   remote_cluster = { bootstrap_servers = ["127.0.0.1:29092"] }
 }
 """)
-    assert shell_terraform.plan().code == 2
+    assert terraform.plan().code == 2
     assert fake_engine.calls.count("ListLinks") == 1
 
 
