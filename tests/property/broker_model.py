@@ -230,9 +230,7 @@ class Writer:
             return
         last = self.broker.last_batch() if producer is None and self.settled else None
         self._forget_reading()
-        action = self.partition.probed(
-            ProbeResult(end, self.broker.watermark, 0, producer, last, self.settled)
-        )
+        action = self.partition.probed(ProbeResult(end, self.broker.watermark, 0, producer, last, self.settled))
         if self.partition.phase is Phase.COPYING:
             self.wanted, self.settled, self.unsteady_readings = None, False, 0
         self.apply(action)

@@ -109,7 +109,7 @@ def _assert_exact(broker: Broker, source: list[BatchHeader], writers: list[Write
     assert [(entry.base, entry.count) for entry in copied] == [(batch.base_offset, batch.records) for batch in source]
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     start=_STARTS,
     counts=_COUNTS,
@@ -127,7 +127,7 @@ def test_uncoordinated_writers_with_every_fault_leave_an_exact_log(
     _assert_exact(broker, writers[0].source, writers)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(start=_STARTS, counts=_COUNTS, events=_events([*_WORK, *_LOSS, "doubt", "restart", "forget"]))
 def test_a_broker_that_forgets_at_any_time_does_not_shift_the_only_writer(
     start: int, counts: list[int], events: list[Event]
@@ -140,7 +140,7 @@ def test_a_broker_that_forgets_at_any_time_does_not_shift_the_only_writer(
     _assert_exact(broker, writers[0].source, writers)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(start=_STARTS, counts=_COUNTS, events=_events([*_WORK, *_LOSS, "refuse", "doubt", "forget_and_restart"]))
 def test_a_restart_after_the_broker_forgot_is_exact_whatever_is_refused(
     start: int, counts: list[int], events: list[Event]
@@ -153,7 +153,7 @@ def test_a_restart_after_the_broker_forgot_is_exact_whatever_is_refused(
     _assert_exact(broker, writers[0].source, writers)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     start=_STARTS,
     counts=_COUNTS,
