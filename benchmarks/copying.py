@@ -28,6 +28,7 @@ TOPIC = "measured"
 LINK = "benchmark"
 _TIMEOUT = 60.0
 _COPY_SECONDS = 600.0
+_WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Bench:
         self.directory = directory
         self.ends: list[int] = []
         self.size = 0.0
+        self.batches = 0
         self._admins = {
             c.name: AdminClient({"bootstrap.servers": c.bootstrap_servers, "log_level": 0})
             for c in (source, destination)
@@ -177,7 +179,7 @@ class Bench:
         command = [sys.executable, "-P", str(Path(__file__).with_name("limits.py")), str(file)]
         answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         source, destination = (b - a for a, b in zip(brokers, self._broker_cpu(), strict=True))
-        self.size = answer["bytes"]
+        self.size, self.batches = answer["bytes"], answer.get("batches", self.batches)
         return Measure(self.size, answer["seconds"], answer["cpu"], source, destination)
 
     def _broker_cpu(self) -> tuple[float, float]:
@@ -240,8 +242,8 @@ def main() -> None:
         with kafka.running(source, destination):
             bench = Bench(source, destination, directory)
             bench.fill(options)
-            # The first round warms up the brokers and is not counted.
-            for number in range(options.runs + 1):
+            # The first rounds warm up the brokers, whose compiler needs some GB, and are not counted.
+            for number in range(1 - _WARM_UP, options.runs + 1):
                 round_ = {
                     "fetch only": bench.fetch_only(),
                     "produce only": bench.produce_only(),
@@ -250,7 +252,7 @@ def main() -> None:
                 for name, measured in round_.items():
                     text = f"{measured.rate:.0f} MB/s, {measured.per_gb(measured.cpu):.2f} CPU-s/GB"
                     print(
-                        f"{'warm-up' if number == 0 else f'run {number}'}  {name:12}  {text}",
+                        f"{'warm-up' if number < 1 else f'run {number}'}  {name:12}  {text}",
                         file=sys.stderr,
                         flush=True,
                     )
@@ -260,7 +262,7 @@ def main() -> None:
         guard.discard(directory)
     print(
         f"\nKafka {options.kafka}, {os.cpu_count()} cores shared by all; {bench.size / 1e9:.2f} GB, records of "
-        f"{options.record_bytes} B, batches of up to {options.batch_bytes // 1024} KB, {options.partitions} partitions, codec "
+        f"{options.record_bytes} B, batches of {bench.size / bench.batches / 1000:.0f} KB, {options.partitions} partitions, codec "
         f"{options.codec}; medians of {options.runs} runs [lowest-highest]\n"
     )
     print("\n".join(table(results)))

@@ -64,12 +64,12 @@ def cut(records: memoryview) -> Iterator[tuple[int, memoryview]]:
         position = end
 
 
-async def read(topic: Topic, ends: list[int], keep: Batches | None) -> int:
-    """Fetches all partitions up to their ends and returns the bytes of the batches."""
+async def read(topic: Topic, ends: list[int], keep: Batches | None) -> tuple[int, int]:
+    """Fetches all partitions up to their ends and returns bytes and number of the batches."""
     connection = await topic.open()
     version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
     offsets = dict.fromkeys(topic.partitions, 0)
-    total = 0
+    total = count = 0
     while open_partitions := [p for p in topic.partitions if offsets[p] < ends[p]]:
         wanted = [
             fetch.FetchPartition(topic.name, topic.topic_id, p, offsets[p], _PARTITION_BYTES) for p in open_partitions
@@ -82,10 +82,11 @@ async def read(topic: Topic, ends: list[int], keep: Batches | None) -> int:
             for following, batch in cut(entry.records):
                 offsets[entry.partition] = following
                 total += len(batch)
+                count += 1
                 if keep is not None:
                     keep[entry.partition].append(batch)
     connection.close()
-    return total
+    return total, count
 
 
 async def write(topic: Topic, connection: Connection, partitions: list[int], batches: Batches) -> int:
@@ -123,8 +124,8 @@ async def write(topic: Topic, connection: Connection, partitions: list[int], bat
 async def fetch_only(source: str, topic: str, ends: list[int]) -> dict[str, float]:
     """Measures reading everything."""
     begun, used = time.monotonic(), processor_seconds()
-    size = await read(Topic(source, topic), ends, None)
-    return {"bytes": size, "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
+    size, count = await read(Topic(source, topic), ends, None)
+    return {"bytes": size, "batches": count, "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
 
 
 async def produce_only(source: str, topic: str, ends: list[int], destination: str, target: str) -> dict[str, float]:
