@@ -262,8 +262,8 @@ def main() -> None:
         guard.discard(directory)
     print(
         f"\nKafka {options.kafka}, {os.cpu_count()} cores shared by all; {bench.size / 1e9:.2f} GB, records of "
-        f"{options.record_bytes} B, batches of {bench.size / bench.batches / 1000:.0f} KB, {options.partitions} partitions, codec "
-        f"{options.codec}; medians of {options.runs} runs [lowest-highest]\n"
+        f"{options.record_bytes} B, batches of {bench.size / bench.batches / 1000:.0f} KB, {options.partitions} partitions, "
+        f"codec {options.codec}; medians of {options.runs} runs [lowest-highest]\n"
     )
     print("\n".join(table(results)))
 
