@@ -14,6 +14,7 @@ import grpc
 from clusterlink_proto import rpc, v1
 from tests.support.waiting import wait_until
 
+_ROOT = Path(__file__).resolve().parent.parent.parent
 _START_SECONDS = 60.0
 _CALL_SECONDS = 60.0
 
@@ -65,20 +66,22 @@ class EngineProcess:
         assert self._process is not None
         return self._process.pid
 
-    def launch(self) -> "EngineProcess":
-        """Starts the process without waiting for it."""
+    def launch(self, crash_at: str = "") -> "EngineProcess":
+        """Starts the process without waiting for it; see `crashing_engine` for where it can be made to crash."""
+        program = ["tests.support.crashing_engine", crash_at] if crash_at else ["clusterlink_engine"]
         with self.log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clusterlink_engine", "serve", "--config", str(self._config)],
+                [sys.executable, "-m", *program, "serve", "--config", str(self._config)],
+                cwd=_ROOT,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "PYTHONWARNINGS": "default"},
             )
         return self
 
-    def start(self) -> "EngineProcess":
+    def start(self, crash_at: str = "") -> "EngineProcess":
         """Starts the process and waits until it answers."""
-        self.launch()
+        self.launch(crash_at)
         wait_until(self._answers, _START_SECONDS, f"the engine at {self.endpoint} ({self.log_file.name})")
         return self
 
@@ -148,8 +151,7 @@ class EngineProcess:
         assert self._process is not None
         code = self._process.poll()
         if code is not None:
-            pytest_fail = f"the engine ended with {code}: {self.log()[-2000:]}"
-            raise SystemError(pytest_fail)
+            raise SystemError(f"the engine ended with {code}: {self.log()[-2000:]}")
         return bool(self._engine.GetEngine(v1.GetEngineRequest(), timeout=1).version)
 
     def _signal(self, number: signal.Signals) -> int:
