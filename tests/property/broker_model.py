@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     """A batch in the log; `source` is its base offset at the source, -1 if somebody else wrote it."""
 
     base: int
-    count: int
+    size: int
     source: int
     sequence: int
 
@@ -41,7 +41,7 @@ class Request(NamedTuple):
     """A batch on its way."""
 
     source: int
-    count: int
+    size: int
     epoch: int
     sequence: int
 
@@ -59,26 +59,26 @@ class Broker:
 
     @property
     def end(self) -> int:
-        return self.entries[-1].base + self.entries[-1].count if self.entries else 0
+        return self.entries[-1].base + self.entries[-1].size if self.entries else 0
 
     @property
     def producer(self) -> Producer | None:
         if not self.remembered:
             return None
         last = self.remembered[-1]
-        return Producer(self.epoch, (last.sequence + last.count - 1) % MODULUS)
+        return Producer(self.epoch, (last.sequence + last.size - 1) % MODULUS)
 
     def produce(self, request: Request) -> tuple[Appended | None, int]:
         """Appends a batch, or answers why not; as in a Produce answer."""
         if request.epoch != self.epoch:
             return Appended.NO, -1  # INVALID_PRODUCER_EPOCH; no epoch but the first is used here
         for entry in self.remembered:
-            if (entry.sequence, entry.count) == (request.sequence, request.count):
+            if (entry.sequence, entry.size) == (request.sequence, request.size):
                 return None, entry.base
         last = self.producer
         if last is not None and request.sequence != (last.last_sequence + 1) % MODULUS:
             return Appended.NO, -1  # OUT_OF_ORDER_SEQUENCE_NUMBER
-        entry = Entry(self.end, request.count, request.source, request.sequence)
+        entry = Entry(self.end, request.size, request.source, request.sequence)
         self.entries.append(entry)
         self.remembered.append(entry)
         self.misplaced += entry.base != entry.source
@@ -107,7 +107,7 @@ class Broker:
         last = self.entries[-1]
         ours = last.source >= 0
         return BatchHeader(
-            last.base, last.base + last.count - 1, last.count, 0, 2, 100, PRODUCER_ID if ours else 99, 0, last.sequence
+            last.base, last.base + last.size - 1, last.size, 0, 2, 100, PRODUCER_ID if ours else 99, 0, last.sequence
         )
 
 

@@ -1,19 +1,20 @@
 """Cutting and patching of record batches, against batches that kafka-python made, in all codecs."""
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cramjam
 import pytest
-from clusterlink_engine.mirror.batches import BatchHeader
-from clusterlink_engine.wire.batch import HEADER_BYTES, TornBatchError, patch, peek, split
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.util import calc_crc32c
 
+from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.wire.batch import HEADER_BYTES, TornBatchError, patch, peek, split
+
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-_CODECS = {SNAPPY: cramjam.snappy.compress_raw, LZ4: cramjam.lz4.compress, ZSTD: cramjam.zstd.compress}
+_CODECS: dict[int, Any] = {SNAPPY: cramjam.snappy.compress_raw, LZ4: cramjam.lz4.compress, ZSTD: cramjam.zstd.compress}
 _PATCHED = slice(43, 57)  # producer id, epoch, sequence
 
 INT16 = st.integers(0, 2**15 - 1)
@@ -27,7 +28,7 @@ class Made(NamedTuple):
 
     data: bytes
     base_offset: int
-    count: int
+    records: int
     attributes: int
     producer: tuple[int, int, int]
 
@@ -44,7 +45,7 @@ def batches(draw: st.DrawFn) -> Made:
     codec = draw(st.integers(NONE, ZSTD))
     transactional = draw(st.booleans())
     producer = draw(st.just((-1, -1, -1)) | st.tuples(INT64, INT16, INT32))
-    builder = DefaultRecordBatchBuilder(2, codec if codec <= GZIP else NONE, transactional, *producer, 1 << 20)
+    builder: Any = DefaultRecordBatchBuilder(2, codec if codec <= GZIP else NONE, transactional, *producer, 1 << 20)
     records = draw(
         st.lists(
             st.tuples(
@@ -82,8 +83,8 @@ def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) 
     assert [batch.header for batch in found] == [
         BatchHeader(
             batch.base_offset,
-            batch.base_offset + batch.count - 1,
-            batch.count,
+            batch.base_offset + batch.records - 1,
+            batch.records,
             batch.attributes,
             2,
             len(batch.data),
@@ -117,7 +118,7 @@ def test_a_patched_batch_is_ours_and_its_records_are_untouched(
     (again,) = split(memoryview(ours))
     assert again.header == batch.header._replace(
         base_offset=0,
-        last_offset=made.count - 1,
+        last_offset=made.records - 1,
         producer_id=producer_id,
         producer_epoch=epoch,
         base_sequence=sequence,

@@ -2,12 +2,12 @@
 
 from itertools import accumulate
 
-from clusterlink_engine.mirror.batches import BatchHeader
-from clusterlink_engine.mirror.partition import WINDOW, Phase
-from clusterlink_engine.model.states import MirrorError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.mirror.partition import WINDOW, Phase
+from clusterlink_engine.model.states import MirrorError
 from tests.property.broker_model import MODULUS, Broker, Entry, Writer
 
 _WORK = ["fetch", "send", "send", "arrive", "answer", "probe", "probe"]
@@ -106,7 +106,7 @@ def _assert_exact(broker: Broker, source: list[BatchHeader], writers: list[Write
     assert [writer.partition.failure for writer in writers] == [None] * len(writers)
     assert broker.misplaced == 0
     copied = [entry for entry in broker.entries if entry.base >= source[0].base_offset]
-    assert [(entry.base, entry.count) for entry in copied] == [(batch.base_offset, batch.records) for batch in source]
+    assert [(entry.base, entry.size) for entry in copied] == [(batch.base_offset, batch.records) for batch in source]
 
 
 @settings(max_examples=150)

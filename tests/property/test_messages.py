@@ -7,6 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
+from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
+from kio.serial import entity_reader
+
 from clusterlink_engine.wire import fetch, produce
 from clusterlink_engine.wire.primitives import (
     compact_string,
@@ -15,11 +21,6 @@ from clusterlink_engine.wire.primitives import (
     skip_tags,
     varint,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
-from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
-from kio.serial import entity_reader
 
 INT16 = st.integers(-(2**15), 2**15 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)

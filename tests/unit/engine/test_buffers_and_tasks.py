@@ -1,0 +1,106 @@
+"""Counting of memory, back-off, and tasks that do not end unseen. Nothing here waits for a clock."""
+
+import asyncio
+import logging
+
+import pytest
+
+from clusterlink_engine.replication.buffers import Budget, Frame
+from clusterlink_engine.tasks import Backoff, Tasks
+
+
+async def is_open(budget: Budget) -> bool:
+    waiting = asyncio.ensure_future(budget.wait())
+    await asyncio.sleep(0)
+    done = waiting.done()
+    waiting.cancel()
+    return done
+
+
+async def test_a_budget_is_open_until_its_limit_and_again_below_it() -> None:
+    budget = Budget(100)
+    assert (budget.room, await is_open(budget)) == (100, True)
+    budget.take(99)
+    assert (budget.room, await is_open(budget)) == (1, True)
+    budget.take(50)
+    assert (budget.room, await is_open(budget)) == (0, False)
+    budget.give_back(49)
+    assert (budget.room, await is_open(budget)) == (0, False)
+    budget.give_back(1)
+    assert (budget.room, await is_open(budget)) == (1, True)
+
+
+async def test_who_waits_for_room_is_woken() -> None:
+    budget = Budget(1)
+    budget.take(1)
+    waiting = asyncio.ensure_future(budget.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    budget.give_back(1)
+    await asyncio.wait_for(waiting, 5)
+
+
+def test_a_frame_counts_until_its_last_holder_let_go() -> None:
+    budget = Budget(100)
+    frame = Frame(budget, 60)
+    frame.hold()
+    frame.hold()
+    frame.release()  # the source has cut it
+    assert budget.room == 40
+    frame.release()
+    assert budget.room == 40
+    frame.release()
+    assert budget.room == 100
+
+
+def test_a_frame_without_batches_counts_while_it_is_cut() -> None:
+    budget = Budget(100)
+    frame = Frame(budget, 60)
+    assert budget.room == 40
+    frame.release()
+    assert budget.room == 100
+
+
+def test_delays_double_up_to_the_longest_with_a_quarter_of_jitter() -> None:
+    for _ in range(50):
+        backoff = Backoff(0.1, 1.0)
+        for full in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0):
+            assert 0.75 * full <= backoff.next() <= full
+        backoff.reset()
+        assert 0.075 <= backoff.next() <= 0.1
+
+
+def test_jitter_is_there() -> None:
+    assert len({Backoff(1.0, 1.0).next() for _ in range(20)}) > 1
+
+
+async def test_a_task_that_fails_is_told_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[BaseException] = []
+    tasks = Tasks(told.append)
+
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.ERROR):
+        await asyncio.gather(tasks.start("the divider", fails()), return_exceptions=True)
+        await asyncio.sleep(0)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert "the divider" in caplog.text
+
+
+async def test_a_cancelled_or_ended_task_is_no_failure() -> None:
+    told: list[BaseException] = []
+    tasks = Tasks(told.append)
+
+    async def ends() -> None:
+        pass
+
+    async def stays() -> None:
+        await asyncio.Event().wait()
+
+    await tasks.start("ends", ends())
+    staying = tasks.start("stays", stays())
+    await asyncio.sleep(0)
+    await tasks.cancel()
+    assert staying.cancelled()
+    assert told == []

@@ -1,0 +1,117 @@
+"""The records of the state topic: what is written comes back, what is newer or rubbish is refused and named."""
+
+import json
+
+import pytest
+
+from clusterlink_engine.errors import StateError, StateTooNewError
+from clusterlink_engine.model.resources import (
+    DetachedMirror,
+    Failure,
+    Link,
+    MirrorTopic,
+    Phase,
+    RemoteCluster,
+    Stored,
+    TopicConfigSync,
+)
+from clusterlink_engine.model.states import MirrorError
+from clusterlink_engine.store import records
+
+LINK = Link(
+    name="eu",
+    link_id="id",
+    remote=RemoteCluster(bootstrap_servers=("a:1", "b:2"), cluster_id="c"),
+    topic_prefix="eu.",
+    paused=True,
+    topic_config_sync=TopicConfigSync(interval_ms=1000, include=("segment.ms",)),
+    config={"replica.fetch.min.bytes": "5"},
+    client_token="token",  # noqa: S106 - no password
+    producer_id=2**62,
+)
+MIRROR = MirrorTopic(
+    name="eu.orders",
+    link="eu",
+    source_topic="orders",
+    source_topic_id="1" * 32,
+    topic_id="2" * 32,
+    partition_count=3,
+    replication_factor=3,
+    config={"segment.ms": "1"},
+    phase=Phase.ACTIVE,
+    failures={2: Failure(error=MirrorError.OFFSET_GAP, message="Ein Loch: ä")},
+    start_offsets={0: 2**40, 1: 7},
+)
+DETACHED = DetachedMirror(
+    name="eu.orders",
+    source_topic="orders",
+    source_topic_id="1" * 32,
+    topic_id="2" * 32,
+    remote_cluster_id="c",
+    log_ends={0: 5, 10: 2**40},
+    failure="FAILED",
+)
+CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("link", LINK), ("mirror", MIRROR), ("detached", DETACHED), ("claim", CLAIM)]
+)
+def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
+    assert records.decode(records.key_of(kind, "x"), records.encode(value)) == value
+
+
+def test_every_kind_is_covered() -> None:
+    assert [type(value) for value in (LINK, MIRROR, DETACHED, CLAIM)] == list(records.KINDS.values())
+
+
+def test_the_same_object_is_the_same_bytes() -> None:
+    other = LINK.model_copy(update={"config": dict(reversed(LINK.config.items()))})
+    assert records.encode(other) == records.encode(LINK)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"version": 2, "value": {}},
+        {"version": 2},
+        {"version": 2, "value": [1]},
+        {"version": 2, "value": None, "more": 1},
+        {"version": 99, "value": {"name": "x"}},
+    ],
+)
+def test_a_record_of_a_newer_engine_stops_this_one(data: object) -> None:
+    with pytest.raises(StateTooNewError, match='record "link/eu" of version'):
+        records.decode("link/eu", json.dumps(data).encode())
+
+
+@pytest.mark.parametrize("key", ["shadow/eu", "shadow", ""])
+def test_a_kind_of_a_newer_engine_stops_this_one(key: str) -> None:
+    with pytest.raises(StateTooNewError):
+        records.decode(key, records.encode(LINK))
+
+
+_VALUE = json.loads(records.encode(LINK))["value"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"value": {}}',
+        b'{"version": "one", "value": {}}',
+        b'{"version": 1}',
+        b'{"version": 1, "value": []}',
+        b'{"version": 1, "value": {}}',
+        json.dumps({"version": 1, "value": {**_VALUE, "colour": "red"}}).encode(),
+        json.dumps({"version": 1, "value": {**_VALUE, "producer_id": "x"}}).encode(),
+    ],
+)
+def test_rubbish_is_refused_and_named(data: bytes) -> None:
+    with pytest.raises(StateError, match='state record "link/eu" cannot be read') as caught:
+        records.decode("link/eu", data)
+    assert not isinstance(caught.value, StateTooNewError)
