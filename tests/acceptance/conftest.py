@@ -1,36 +1,18 @@
-"""Terraform for the acceptance tests, and the engine they run against.
-
-The tests use of the engine only what `Engine` names. To run them against another engine, give the fixture `engine` another
-body: everything else stays.
-"""
+"""Terraform for the acceptance tests, and the engine they run against: a real one, except in `provider_shell`."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_engine.devkit.ports import free_port
 from clusterlink_provider.engine_client import EngineClient
+from tests.acceptance.engine import Engine, RealEngine
 from tests.acceptance.resident import ResidentProvider
 from tests.acceptance.terraform import Terraform, install_provider
+from tests.support.engine import EngineProcess
 from tests.support.fake_engine import FakeEngine
-
-
-class Engine(Protocol):
-    """An engine with at most ten links, of which the test may use all."""
-
-    @property
-    def endpoint(self) -> str:
-        """Address of the API."""
-
-    local_bootstrap: str
-    remote_bootstrap: str
-
-    def create_source_topic(self, name: str, partitions: int = 1) -> None:
-        """Makes a topic on the remote cluster."""
-
-    def fail_mirror_topic(self, name: str) -> None:
-        """Makes a mirror topic fail: somebody else writes a record into it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,10 +38,24 @@ def fake_engine() -> Iterator[FakeEngine]:
     engine.stop()
 
 
+@pytest.fixture(scope="session")
+def _real_engine(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, log_directory: Path
+) -> Iterator[RealEngine]:
+    local, remote = destination_cluster.bootstrap_servers, source_cluster.bootstrap_servers
+    process = EngineProcess(local, free_port(), log_directory)
+    try:
+        process.start()
+        yield RealEngine(process.endpoint, local, remote)
+    finally:
+        process.close()
+
+
 @pytest.fixture
-def engine(fake_engine: FakeEngine) -> Engine:
-    """The engine of the acceptance tests."""
-    return fake_engine
+def engine(_real_engine: RealEngine) -> Iterator[Engine]:
+    """The engine of the acceptance tests: a process between real clusters, empty at the start of each test."""
+    yield _real_engine
+    _real_engine.clean_up()
 
 
 @pytest.fixture

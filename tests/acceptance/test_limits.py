@@ -3,7 +3,7 @@
 import time
 
 from clusterlink_provider.engine_client import EngineClient
-from tests.acceptance.conftest import Engine
+from tests.acceptance.engine import Engine
 from tests.acceptance.terraform import Terraform, blamed
 
 

@@ -31,6 +31,8 @@ _OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
+# No answer of the engine at all, or one that its own state cannot be written just now.
+_PASSING_REASONS: Final = frozenset({"", "STATE_UNAVAILABLE"})
 # After these the engine has certainly not done what it was asked for.
 _DEFINITE: Final = frozenset(
     {
@@ -199,7 +201,7 @@ class EngineClient:
             except grpc.RpcError as failure:
                 error = self._error(failure, what, seconds)
                 # With a reason, the engine has answered: what it cannot reach will not be there in a second.
-                transient = error.code is grpc.StatusCode.UNAVAILABLE and not error.reason
+                transient = error.code is grpc.StatusCode.UNAVAILABLE and error.reason in _PASSING_REASONS
                 pause = delay * random.uniform(0.8, 1.2)
                 if not (retry and transient) or time.monotonic() + pause >= end or self._stopping.wait(pause):
                     raise error from failure

@@ -45,7 +45,7 @@ class LinkResource:
         """Makes the link; one that may be there after a lost answer goes into the state, with the error."""
         session, planned = require(context), context.planned
         seconds = timeout(planned, "create")
-        message = link_convert.to_message(planned)
+        message = link_convert.to_message(planned, own_include=context.private.get(link_plan.INCLUDE_SET, True))
         try:
             link = session.client.create_link(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
@@ -63,7 +63,7 @@ class LinkResource:
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
         self._refuse_other_cluster(prior, planned)
-        message = link_convert.to_message(planned)
+        message = link_convert.to_message(planned, own_include=context.private.get(link_plan.INCLUDE_SET, True))
         try:
             if mask := link_convert.changed_fields(prior, planned):
                 session.client.update_link(message, mask, seconds=seconds)

@@ -8,10 +8,17 @@ from clusterlink_provider.framework.planning import Object, is_known
 
 _STATE_PREFIX = "LINK_STATE_"
 _MODE_PREFIX = "LINK_MODE_"
+_REMOTE = ("bootstrap_servers", "security_protocol")
 
 
-def to_message(state: Object) -> v1.Link:
-    """Makes the engine's message; what is null or unknown is left to the engine."""
+def to_message(state: Object, *, own_include: bool = True) -> v1.Link:
+    """Makes the engine's message; what is null or unknown is left to the engine.
+
+    Args:
+        state: What is planned.
+        own_include: The list of synced settings is the user's. The engine's list is not sent back to it, or it would be
+            fixed as it is today.
+    """
     remote, sync = state["remote_cluster"], state.get("topic_config_sync") or {}
     return v1.Link(
         name=state["name"],
@@ -25,7 +32,7 @@ def to_message(state: Object) -> v1.Link:
         paused=state["paused"],
         topic_config_sync=v1.TopicConfigSync(
             interval_ms=_known(sync.get("interval_ms")) or 0,
-            include=_sorted(_known(sync.get("include")) or ()),
+            include=_sorted(_known(sync.get("include")) or ()) if own_include else (),
         ),
         config=state.get("config") or {},
     )
@@ -62,12 +69,10 @@ def from_message(link: v1.Link, base: Object) -> Object:
 def changed_fields(before: Object, after: Object) -> list[str]:
     """Names the fields of the engine's message that an update has to change (pausing has a call of its own)."""
     mask: list[str] = []
-    for group, names in (
-        ("remote_cluster", ("bootstrap_servers", "security_protocol")),
-        ("topic_config_sync", ("interval_ms", "include")),
-    ):
-        old, new = before.get(group) or {}, after.get(group) or {}
-        mask.extend(f"{group}.{name}" for name in names if old.get(name) != new.get(name))
+    old, new = before.get("remote_cluster") or {}, after.get("remote_cluster") or {}
+    mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
+    if before.get("topic_config_sync") != after.get("topic_config_sync"):
+        mask.append("topic_config_sync")
     if (before.get("config") or {}) != (after.get("config") or {}):
         mask.append("config")
     return mask

@@ -12,9 +12,9 @@ from clusterlink_provider.resources import link_convert
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session
 
-# Kept beside the state: whether the configuration named the synced settings at the last apply. Only so can a plan tell
-# "taken out of the configuration" from "never set": the state has the engine's list in both cases.
-_INCLUDE_SET = "include_set"
+# Kept beside the state: whether the configuration named the synced settings at the last apply; not there after an import.
+# Only so can a plan tell "taken out of the configuration" from "never set": the state has a list in both cases.
+INCLUDE_SET = "include_set"
 
 
 def plan(context: PlanContext[Session]) -> None:
@@ -43,9 +43,10 @@ def plan(context: PlanContext[Session]) -> None:
 def _plan_include(context: PlanContext[Session], planned: Object) -> None:
     config = context.config.get("topic_config_sync")
     given = config.get("include") if isinstance(config, dict) else config
-    was_set = context.private.get(_INCLUDE_SET, False)
-    context.private[_INCLUDE_SET] = given is not None
+    was_set = context.private.get(INCLUDE_SET, False)
     prior = context.prior
+    if prior is None or given is not None or was_set:
+        context.private[INCLUDE_SET] = given is not None
     if prior is None or given is not None or not was_set:
         return
     sync = planned["topic_config_sync"]
@@ -136,14 +137,17 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
 
 def _ask_engine(context: PlanContext[Session], session: Session, planned: Object) -> None:
     """Lets the engine check what only it knows, such as the names of properties."""
+    prior = context.prior
+    mask = link_convert.changed_fields(prior, planned) if prior is not None else []
+    if mask:
+        session.links.change(planned["name"])
     if not cty.is_wholly_known({key: value for key, value in context.config.items() if key != "timeouts"}):
         return
-    message = link_convert.to_message(planned)
-    prior = context.prior
+    message = link_convert.to_message(planned, own_include=context.private.get(INCLUDE_SET, True))
     try:
         if prior is None:
             session.client.create_link(message, token="", seconds=READ_SECONDS, validate_only=True)
-        elif mask := link_convert.changed_fields(prior, planned):
+        elif mask:
             session.client.update_link(message, mask, seconds=READ_SECONDS, validate_only=True)
     except EngineError as error:
         # A link that is replaced is still there, with its name, its prefix and its place among the links.

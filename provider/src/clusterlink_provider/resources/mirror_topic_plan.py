@@ -80,8 +80,8 @@ def _ask_about_create(context: PlanContext[Session], session: Session, planned: 
     link = planned["link"]
     if isinstance(link, Unknown) or not _is_known_enough(context):
         return
-    if session.links.is_planned(link) or link not in session.links.existing():
-        # The link comes with the same apply; there is nobody yet who could look at the source.
+    if not session.links.is_settled(link):
+        # The link comes or changes with the same apply; what the engine would say now may not hold then.
         return
     try:
         session.client.create_mirror_topic(
@@ -124,6 +124,8 @@ def _judge(context: PlanContext[Session], session: Session, planned: Object, err
 
 def _ask_about_update(context: PlanContext[Session], session: Session, planned: Object, prior: Object) -> None:
     if not _is_known_enough(context) or (planned.get("config") or {}) == (prior.get("config") or {}):
+        return
+    if not session.links.is_settled(prior["link"]):
         return
     message = mirror_topic_convert.to_message(planned)
     session.client.update_mirror_topic(message, ["config"], seconds=_CHECK_SECONDS, validate_only=True)

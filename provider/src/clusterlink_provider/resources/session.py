@@ -60,6 +60,7 @@ class Links:
         # Prefix by name of the links that this walk creates; a prefix may still be unknown.
         self._planned: dict[str, str | Unknown] = {}
         self._leaving: set[str] = set()
+        self._changing: set[str] = set()
 
     def existing(self) -> dict[str, v1.Link]:
         """Gives the links by name that the engine had when the walk first asked, without those deleted since."""
@@ -83,10 +84,17 @@ class Links:
         with self._lock:
             self._leaving.add(name)
 
-    def is_planned(self, name: str) -> bool:
-        """Tells whether this walk creates the link (anew)."""
+    def change(self, name: str) -> None:
+        """Remembers a link to be updated."""
         with self._lock:
-            return name in self._planned
+            self._changing.add(name)
+
+    def is_settled(self, name: str) -> bool:
+        """Tells whether the engine has the link as it will be, so that checks against it mean something."""
+        with self._lock:
+            if name in self._planned or name in self._changing:
+                return False
+        return name in self.existing()
 
     def prefix_of(self, name: str) -> str | Unknown | None:
         """Gives the prefix that a link will have; None if there is no such link, as far as we know."""
