@@ -16,7 +16,9 @@ def _codec(method: MethodDescriptor) -> tuple[Any, Any]:
     return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
 
 
-def handlers(service: ServiceDescriptor, methods: Mapping[str, Callable[..., Any]]) -> grpc.GenericRpcHandler:
+def handlers(
+    service: ServiceDescriptor, methods: Mapping[str, Callable[..., Any]]
+) -> "grpc.GenericRpcHandler[Any, Any]":
     """Makes the handler of a service from its methods by name; a method left out answers UNIMPLEMENTED.
 
     Server-streaming methods are given as generator functions. Works for `grpc` and `grpc.aio` servers.
@@ -24,12 +26,12 @@ def handlers(service: ServiceDescriptor, methods: Mapping[str, Callable[..., Any
     Raises:
         ValueError: A name is not a method of the service.
     """
-    table: dict[str, grpc.RpcMethodHandler] = {}
+    table: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for name, function in methods.items():
         method = service.methods_by_name.get(name)
         if method is None:
             raise ValueError(f"{service.full_name} has no method {name}")
-        request, response = _codec(method)
+        request, _ = _codec(method)
         kind = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
