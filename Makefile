@@ -43,7 +43,7 @@ demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirro
 	$(BIN)/clusterlink demo $(ARGS)
 
 bench: setup ## Copies 1 GB between two brokers and prints the table of docs/benchmarks.md.
-	$(BIN)/python benchmarks/copy.py $(ARGS)
+	$(BIN)/python benchmarks/copying.py $(ARGS)
 
 proto: .venv-proto/.ready ## Generates the message classes anew.
 	.venv-proto/bin/python proto/generate.py

@@ -17,7 +17,7 @@ from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.watch import Watch
-from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, StateFencedError, is_retriable
+from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, is_retriable
 from clusterlink_engine.model.resources import Link
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.local import LocalSide
@@ -91,9 +91,9 @@ class _Running:
         await _ensure_state_topic(cluster, settings)
         instance_id = uuid4().hex
         claim = Claim(instance_id=instance_id, host=socket.gethostname(), pid=os.getpid(), version=__version__)
-        store = StateTopic(settings.local_cluster, settings.state.topic, claim, lambda other: end(_taken_over(other)))
+        store = StateTopic(settings.local_cluster, settings.state.topic, claim, end)
         try:
-            state = State(store, await store.open(_STATE_SECONDS))
+            state = State(store, await store.open(_STATE_SECONDS), end)
             return await cls._build(settings, cluster, store, state, instance_id, end)
         except BaseException:
             await store.close()
@@ -146,13 +146,6 @@ class _Running:
         await self._store.close()  # last: everything before may have had something to store
         self._cluster.close()
         log.info("stopped")
-
-
-def _taken_over(other: Claim) -> StateFencedError:
-    return StateFencedError(
-        f"Another engine process (pid {other.pid} on {other.host}, version {other.version}) has taken over the state topic; "
-        "this one stops. Run one engine for each state topic."
-    )
 
 
 async def _reach(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """The gRPC server: the services of `clusterlink.v1`, health and reflection."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Server:
         self._engine = engine
         self._listen = listen
         self._server = aio.server(options=[("grpc.so_reuseport", 0)])
+        self._running: set[asyncio.Task[Any]] = set()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
 
     async def start(self) -> None:
@@ -63,7 +65,7 @@ class Server:
         tables = {"EngineService": self._engine_methods(), "LinkService": self._link_methods()}
         tables["MirrorTopicService"] = self._mirror_methods()
         for name, methods in tables.items():
-            guarded = {method: _guarded(function) for method, function in methods.items()}
+            guarded = {method: self._guarded(function) for method, function in methods.items()}
             self._server.add_generic_rpc_handlers((rpc.handlers(services[name], guarded),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [services[name].full_name for name in tables]
@@ -82,6 +84,7 @@ class Server:
         """Takes no new calls and lets those under way finish, for at most `grace` seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+        await asyncio.gather(*self._running, return_exceptions=True)  # what was begun for callers that went away
 
     def _engine_methods(self) -> dict[str, Method]:
         async def get(_: v1.GetEngineRequest) -> v1.Engine:
@@ -185,17 +188,23 @@ class Server:
     def _mirror_topic(self, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
         return convert.mirror_topic(mirror, self._engine.runtimes.find(mirror.link), partitions=partitions)
 
+    def _guarded(self, function: Method) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+        """Turns the errors of a method into gRPC answers, and lets the method end whatever the caller does.
 
-def _guarded(function: Method) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
-    """Turns the errors of a method into gRPC answers. A bug answers INTERNAL without its inside; the log has the rest."""
+        A caller that goes away, or whose deadline passes, must not cut off a change between two of its steps. A bug answers
+        INTERNAL without its inside; the log has the rest.
+        """
 
-    async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await function(request)
-        except ClusterlinkError as error:
-            await context.abort(code_of(error), str(error), details_of(error))
-        except Exception:
-            log.exception("a bug in the engine")
-            await context.abort(grpc.StatusCode.INTERNAL, "A bug in the engine; its log says more.")
+        async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+            task = asyncio.ensure_future(function(request))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            try:
+                return await asyncio.shield(task)
+            except ClusterlinkError as error:
+                await context.abort(code_of(error), str(error), details_of(error))
+            except Exception:
+                log.exception("a bug in the engine")
+                await context.abort(grpc.StatusCode.INTERNAL, "A bug in the engine; its log says more.")
 
-    return call
+        return call

@@ -43,6 +43,7 @@ class MirrorTopics:
         self._topics = topics
         self._admin = local.admin
         self._tasks = tasks
+        self._finishing: set[str] = set()
 
     def get(self, name: str, link: str = "") -> MirrorTopic:
         """Answers a mirror topic; of a certain link, if one is named.
@@ -66,7 +67,7 @@ class MirrorTopics:
         """Finishes what an earlier process had begun."""
         for mirror in list(self._state.mirrors.values()):
             if mirror.phase is not Phase.ACTIVE:
-                self._tasks.start(f"finish {mirror.phase} of {mirror.name}", self._finish(mirror.name))
+                self._go_on(mirror)
 
     async def create(self, spec: MirrorTopicSpec, client_token: str, *, validate_only: bool) -> MirrorTopic:
         """Creates a mirror topic, takes up a detached one, or only checks whether that could be done.
@@ -89,7 +90,7 @@ class MirrorTopics:
                         field=_SOURCE,
                         reason="MIRROR_TOPIC_EXISTS",
                     )
-                return await self._complete(existing)
+                return await self._complete_or_go_on(existing)
             source = await self._source(self._runtimes[link.name], spec.source_topic)
             mirror, detached = await self._plan(spec, name, client_token, link, source)
             if validate_only:
@@ -97,7 +98,7 @@ class MirrorTopics:
             await self._state.write(
                 mirror, gone={name: "detached"} if detached else None, guard=lambda: self._check_link(link)
             )
-            return await self._complete(mirror, first=True)
+            return await self._complete_or_go_on(mirror, first=True)
 
     async def update(
         self, name: str, link: str, config: Mapping[str, str], fields: Collection[str], *, validate_only: bool
@@ -162,7 +163,7 @@ class MirrorTopics:
                 return
             mirror = await self._change(name, {"phase": Phase.DELETING})
             await runtime.replication.stop(name, DRAIN_SECONDS)
-            await self._complete(mirror)
+            await self._complete_or_go_on(mirror)
 
     # Creating.
 
@@ -243,6 +244,15 @@ class MirrorTopics:
                     f'The local cluster knows no topic setting "{setting}".', field=f'mirror_topic.config["{setting}"]'
                 )
 
+    async def _complete_or_go_on(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
+        """Completes a mirror topic; after a passing fault, in the background."""
+        try:
+            return await self._complete(mirror, first=first)
+        except ClusterlinkError as error:
+            if is_retriable(error):
+                self._go_on(mirror)
+            raise
+
     async def _complete(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
         """Goes on with a mirror topic from wherever it is, until it is ACTIVE or gone."""
         runtime = self._runtimes[mirror.link]
@@ -289,6 +299,12 @@ class MirrorTopics:
             "replication_factor": await self._topics.replication_factor(mirror.name),
         }
         return await self._change(mirror.name, created)
+
+    def _go_on(self, mirror: MirrorTopic) -> None:
+        if mirror.name not in self._finishing:
+            self._finishing.add(mirror.name)
+            task = self._tasks.start(f"finish {mirror.phase} of {mirror.name}", self._finish(mirror.name))
+            task.add_done_callback(lambda _: self._finishing.discard(mirror.name))
 
     async def _finish(self, name: str) -> None:
         """Completes a mirror topic in the background, as often as it takes."""

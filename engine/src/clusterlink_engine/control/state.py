@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from clusterlink_engine.errors import StateError, StateUnavailableError
 from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Named, Stored
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.store.state_topic import Records, StateTopic
+from clusterlink_engine.tasks import FatalHandler
 
 Object = TypeVar("Object", bound=Named)
 
@@ -21,12 +23,13 @@ class State:
     at any time and must not change them.
     """
 
-    def __init__(self, store: StateTopic, records: Records) -> None:
-        """Takes over what was read from the state topic."""
+    def __init__(self, store: StateTopic, records: Records, on_fatal: FatalHandler) -> None:
+        """Takes over what was read from the state topic; `on_fatal` is told when it cannot be trusted any more."""
         self.links: dict[str, Link] = {}
         self.mirrors: dict[str, MirrorTopic] = {}
         self.detached: dict[str, DetachedMirror] = {}
         self._store = store
+        self._on_fatal = on_fatal
         self._writing = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
         for key, value in records.items():
@@ -80,7 +83,13 @@ class State:
         return [mirror for _, mirror in sorted(self.mirrors.items()) if mirror.link == link]
 
     async def _write(self, changes: Mapping[str, Stored | None]) -> None:
-        await self._store.write(changes)
+        try:
+            await self._store.write(changes)
+        except StateUnavailableError:
+            raise
+        except StateError as error:
+            self._on_fatal(error)  # fenced, or not known whether it was stored: memory may be wrong from now on
+            raise
         for key, value in changes.items():
             kind, _, name = key.partition("/")
             if value is None:

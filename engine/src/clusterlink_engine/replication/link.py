@@ -60,14 +60,6 @@ class LinkReplication:
         """Starts reading metadata."""
         self._tasks.start(f"metadata of link {self._link.name}", self.watch.run())
 
-    def configure(self, link: Link) -> None:
-        """Takes over changed properties, while data flows."""
-        self._link = link
-        self._limits = _limits(link)
-        self.watch.max_age = value_of(link.config, "metadata.max.age.ms") / 1000
-        for source in self._sources.values():
-            source.limits = self._limits
-
     def cursors(self, topic: str) -> list[Cursor]:
         """Answers the cursors of a mirror topic that are being mirrored now."""
         return self._cursors.get(topic, [])

@@ -41,14 +41,13 @@ class Source:
 
     Attributes:
         node: Id of the broker.
-        limits: Written by the replicator, also while the source runs.
     """
 
     def __init__(
         self, cluster: Cluster, node: int, budget: Budget, limits: FetchLimits, on_moved: Callable[[], None]
     ) -> None:
         self.node = node
-        self.limits = limits
+        self._limits = limits
         self._cluster = cluster
         self._budget = budget
         self._on_moved = on_moved
@@ -118,7 +117,7 @@ class Source:
             pass
 
     async def _fetch(self, connection: Connection, version: int, cursors: list[Cursor], crowded: bool) -> None:
-        limits = self.limits
+        limits = self._limits
         asked = {
             (cursor.source_topic_id if version >= 13 else cursor.source_topic, cursor.index): (
                 cursor,

@@ -8,7 +8,7 @@ anything is claimed, so that an older engine never takes over from a newer one.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from clusterlink_engine.errors import StateError, StateFencedError, StateUnavail
 from clusterlink_engine.model.resources import Stored
 from clusterlink_engine.settings import LocalCluster
 from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
+from clusterlink_engine.tasks import FatalHandler
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +38,18 @@ class StateTopic:
     Reading and writing happen in two threads of their own, since the library blocks; results arrive on the event loop.
     """
 
-    def __init__(self, cluster: LocalCluster, topic: str, claim: Claim, on_taken_over: Callable[[Claim], None]) -> None:
+    def __init__(self, cluster: LocalCluster, topic: str, claim: Claim, on_lost: FatalHandler) -> None:
         """Prepares; nothing is contacted before `open`.
 
         Args:
             cluster: Where the topic is.
             topic: Its name; it must exist.
             claim: Who this process is.
-            on_taken_over: Called on the event loop when another process has claimed the state.
+            on_lost: Told on the event loop when another process has claimed the state, or when it can no longer be followed.
         """
         self._topic = topic
         self._claim = claim
-        self._on_taken_over = on_taken_over
+        self._on_lost = on_lost
         self._common: dict[str, Any] = {
             "bootstrap.servers": ",".join(cluster.bootstrap_servers),
             "security.protocol": cluster.security_protocol,
@@ -60,6 +61,7 @@ class StateTopic:
         self._closing = threading.Event()
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
+        self._successor = claim  # another one's as soon as there is one; written by the reading thread
 
     async def open(self, timeout: float) -> Records:
         """Claims the state and answers everything in it, by key, claims left out.
@@ -72,9 +74,8 @@ class StateTopic:
         await self._run(self._reading, self._read, records, None, timeout)
         await self._run(self._writing, self._claim_topic, timeout)
         await self._run(self._reading, self._read, records, self._claim.instance_id, timeout)
-        self._follower = asyncio.get_running_loop().run_in_executor(
-            self._reading, self._follow, asyncio.get_running_loop()
-        )
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._reading, self._follow, loop)
         return {key: value for key, value in records.items() if not isinstance(value, Claim)}
 
     async def write(self, changes: Mapping[str, Stored | None]) -> None:
@@ -216,6 +217,15 @@ class StateTopic:
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Looks for the claim of another process until the topic is closed."""
+        try:
+            self._wait_for_claim()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a takeover would go unnoticed from now on
+            loop.call_soon_threadsafe(self._on_lost, error)
+        else:
+            if not self._closing.is_set():
+                loop.call_soon_threadsafe(self._on_lost, _taken_over(self._successor))
+
+    def _wait_for_claim(self) -> None:
         consumer = self._open_consumer()
         while not self._closing.is_set():
             message = consumer.poll(_POLL_SECONDS)
@@ -224,9 +234,17 @@ class StateTopic:
             key, data = message.key(), message.value()
             if key != CLAIM_KEY.encode() or data is None:
                 continue
-            claim = Claim.model_validate(decode(CLAIM_KEY, data).model_dump())
-            if claim.instance_id != self._claim.instance_id:
-                loop.call_soon_threadsafe(self._on_taken_over, claim)
+            claim = decode(CLAIM_KEY, data)
+            if isinstance(claim, Claim) and claim.instance_id != self._claim.instance_id:
+                self._successor = claim
+                return
+
+
+def _taken_over(other: Claim) -> StateFencedError:
+    return StateFencedError(
+        f"Another engine process (pid {other.pid} on {other.host}, version {other.version}) has taken over the state topic; "
+        "this one stops. Run one engine for each state topic."
+    )
 
 
 def _take(records: Records, message: Any) -> tuple[str, Stored | None]:
@@ -237,6 +255,3 @@ def _take(records: Records, message: Any) -> tuple[str, Stored | None]:
         return key, None
     records[key] = decode(key, data)
     return key, records[key]
-
-
-__all__: Sequence[str] = ("Records", "StateTopic")
