@@ -146,13 +146,13 @@ class Writer:
             assert not isinstance(action, Trim)
 
     def fetch(self) -> None:
-        """The source answers up to two batches at the fetch offset."""
+        """The source answers up to six batches at the fetch offset."""
         offset = self.partition.fetch_offset
         if not self.partition.may_fetch:
             return
         log_end = self.source[-1].last_offset + 1
         self.apply(self.partition.source_seen(0, log_end))
-        for batch in [batch for batch in self.source if batch.last_offset >= offset][:2]:
+        for batch in [batch for batch in self.source if batch.last_offset >= offset][:6]:
             if self.partition.accept(batch):
                 self.queue.append(batch)
         self.apply(self.partition.settle_refusal())

@@ -65,6 +65,9 @@ def _happen(event: Event, broker: Broker, writers: list[Writer]) -> None:  # noq
                 writer.cut(amount)
         case "lose_again":
             writer.cut(amount)
+        case "send":
+            for _ in range(amount + 1):
+                writer.send()
         case "stale":
             writer.apply_stale()
         case "commit":
@@ -180,3 +183,29 @@ def test_a_foreign_write_shifts_what_is_in_flight_at_most_and_is_found(
         assert writer.partition.failure.error is MirrorError.FOREIGN_WRITE
     exact = [entry for entry in broker.entries if entry.base < (broker.foreign_from or 0)]
     assert all(entry.base == entry.source for entry in exact)
+
+
+@settings(max_examples=150)
+@given(
+    start=_STARTS,
+    counts=_COUNTS,
+    before=_events([*_WORK, *_LOSS, "doubt", "forget", "restart"]),
+    foreign=st.integers(0, 3),
+    after=_events([*_WORK, *_LOSS, "doubt", "forget", "restart", "foreign"]),
+)
+def test_a_foreign_write_is_found_even_if_the_broker_forgets(
+    start: int, counts: list[int], before: list[Event], foreign: int, after: list[Event]
+) -> None:
+    """The last batch tells: it is somebody else's, or ours at another offset than its sequence says."""
+    broker, writers = _begin(start, counts, 1)
+    for event in before:
+        _happen(event, broker, writers)
+    assert broker.misplaced == 0
+    broker.foreign(foreign + 1)
+    for event in after:
+        _happen(event, broker, writers)
+    _finish(broker, writers)
+    assert broker.misplaced <= WINDOW
+    failure = writers[0].partition.failure
+    assert failure is not None
+    assert failure.error is MirrorError.FOREIGN_WRITE
