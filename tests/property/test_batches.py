@@ -29,6 +29,7 @@ class Made(NamedTuple):
     data: bytes
     base_offset: int
     records: int
+    last_delta: int
     attributes: int
     producer: tuple[int, int, int]
 
@@ -64,12 +65,16 @@ def batches(draw: st.DrawFn) -> Made:
     if codec in _CODECS:  # kafka-python lacks the libraries: the same records, compressed by hand
         batch[HEADER_BYTES:] = bytes(_CODECS[codec](bytes(batch[HEADER_BYTES:])))
         struct.pack_into(">h", batch, 21, struct.unpack_from(">h", batch, 21)[0] | codec)
-        sealed(batch)
+    # LogAppendTime, control and delete-horizon bits, and holes as the cleaner leaves them: the header tells, unchanged.
     (attributes,) = struct.unpack_from(">h", batch, 21)  # gzip is left out where it gains nothing
+    attributes |= draw(st.sampled_from([0, 0x08, 0x20, 0x40, 0x68]))
+    last_delta = len(records) - 1 + draw(st.sampled_from([0, 0, 1, 1000]))
+    struct.pack_into(">hi", batch, 21, attributes, last_delta)
+    sealed(batch)
     base, epoch = draw(OFFSETS), draw(st.integers(-1, 100))
     struct.pack_into(">q", batch, 0, base)
     struct.pack_into(">i", batch, 12, epoch)
-    return Made(bytes(batch), base, len(records), attributes, producer)
+    return Made(bytes(batch), base, len(records), last_delta, attributes, producer)
 
 
 @given(st.lists(batches(), max_size=4), st.integers(0, 200))
@@ -83,7 +88,7 @@ def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) 
     assert [batch.header for batch in found] == [
         BatchHeader(
             batch.base_offset,
-            batch.base_offset + batch.records - 1,
+            batch.base_offset + batch.last_delta,
             batch.records,
             batch.attributes,
             2,
@@ -118,7 +123,7 @@ def test_a_patched_batch_is_ours_and_its_records_are_untouched(
     (again,) = split(memoryview(ours))
     assert again.header == batch.header._replace(
         base_offset=0,
-        last_offset=made.records - 1,
+        last_offset=made.last_delta,
         producer_id=producer_id,
         producer_epoch=epoch,
         base_sequence=sequence,
