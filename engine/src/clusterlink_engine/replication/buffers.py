@@ -2,6 +2,8 @@
 
 import asyncio
 
+from clusterlink_engine.wire.frames import FramePool
+
 
 class Budget:
     """Bytes of fetched frames that the process may hold.
@@ -38,15 +40,17 @@ class Budget:
 
 
 class Frame:
-    """A fetched frame, held until the last batch cut from it is released."""
+    """A fetched frame, held until the last batch cut from it is released; then its buffer is used again."""
 
-    __slots__ = ("_budget", "_holders", "_size")
+    __slots__ = ("_budget", "_buffer", "_holders", "_pool")
 
-    def __init__(self, budget: Budget, size: int) -> None:
+    def __init__(self, budget: Budget, view: memoryview, pool: FramePool) -> None:
+        """Takes a frame that was received from `pool`, and counts all of its buffer."""
         self._budget = budget
-        self._size = size
+        self._pool: FramePool | None = pool
+        self._buffer: bytearray = view.obj  # type: ignore[assignment] # frames lie in nothing else
         self._holders = 1  # the source, while it cuts the frame
-        budget.take(size)
+        budget.take(len(self._buffer))
 
     def hold(self) -> None:
         """One more batch refers to the frame."""
@@ -56,4 +60,11 @@ class Frame:
         """One batch less refers to the frame."""
         self._holders -= 1
         if not self._holders:
-            self._budget.give_back(self._size)
+            self._budget.give_back(len(self._buffer))
+            if self._pool is not None:
+                self._pool.give_back(self._buffer)
+
+    def abandon(self) -> None:
+        """One batch less refers to the frame, but a connection may still have to send it: the buffer is not used again."""
+        self._pool = None
+        self.release()

@@ -221,7 +221,7 @@ class Cursor:
     def _give_up(self) -> None:
         self.generation += 1
         for frame in self._in_flight:
-            frame.release()
+            frame.abandon()
         self._in_flight.clear()
         self._drop_queue()
         self._check_drained()

@@ -16,6 +16,7 @@ from clusterlink_engine.wire import batch, fetch, logs
 from clusterlink_engine.wire.cluster import Cluster, choose_version
 from clusterlink_engine.wire.codes import Code, is_moved, name_of
 from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.frames import FramePool
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Source:
         self.node = node
         self._limits = limits
         self._cluster = cluster
+        self._frames = FramePool()
         self._budget = budget
         self._on_moved = on_moved
         self._cursors: dict[tuple[str, int], Cursor] = {}
@@ -82,7 +84,7 @@ class Source:
                 await backoff.wait()
 
     async def _session(self, backoff: Backoff) -> None:
-        connection = await self._cluster.open(self.node)
+        connection = await self._cluster.open(self.node, self._frames)
         try:
             version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
             while True:
@@ -144,7 +146,7 @@ class Source:
             raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
         if answer.error:
             raise connection.violated(f"refused Fetch as a whole: {name_of(answer.error)}")
-        frame = Frame(self._budget, len(view))
+        frame = Frame(self._budget, view, self._frames)
         try:
             await self._take(answer, asked, frame)
         finally:

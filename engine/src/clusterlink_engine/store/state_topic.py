@@ -219,7 +219,7 @@ class StateTopic:
         """Looks for the claim of another process until the topic is closed."""
         try:
             self._wait_for_claim()
-        except Exception as error:  # noqa: BLE001 - whatever it is, a takeover would go unnoticed from now on
+        except Exception as error:
             loop.call_soon_threadsafe(self._on_lost, error)
         else:
             if not self._closing.is_set():

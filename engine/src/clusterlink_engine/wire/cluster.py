@@ -25,6 +25,7 @@ from clusterlink_engine.errors import (
 from clusterlink_engine.settings import Security, parse_address
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection
+from clusterlink_engine.wire.frames import FramePool
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
 NO_TOPIC_ID = "0" * 32
@@ -146,8 +147,8 @@ class Cluster:
         version = self._version(connection, request.API_KEY, *versions)
         return await connection.call(request, response, version, timeout=timeout)
 
-    async def open(self, node: int) -> Connection:
-        """Opens a connection of the caller's own to a broker.
+    async def open(self, node: int, frames: FramePool | None = None) -> Connection:
+        """Opens a connection of the caller's own to a broker, which receives into `frames`.
 
         Raises:
             KafkaError: The broker is not known or cannot be reached.
@@ -155,7 +156,7 @@ class Cluster:
         address = self._brokers.get(node)
         if address is None:
             raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
-        return await self._open(*address)
+        return await self._open(*address, frames)
 
     def close(self) -> None:
         """Closes the control connections."""
@@ -198,8 +199,8 @@ class Cluster:
                 connection = self._control[node] = await self.open(node)
             return connection
 
-    async def _open(self, host: str, port: int) -> Connection:
-        connection = await Connection.open(self.side, host, port, timeout=self._timeout)
+    async def _open(self, host: str, port: int, frames: FramePool | None = None) -> Connection:
+        connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames)
         try:
             connection.versions = await self._api_versions(connection)
         except BaseException:

@@ -1,6 +1,6 @@
 """One connection to one broker: frames in and out, nothing about their content.
 
-Frames are received straight into a bytearray of their own, which is handed to the caller without a copy; record bytes are
+Frames are received straight into a buffer of their own, which is handed to the caller without a copy; record bytes are
 cut from it, patched in place and sent on. Requests are answered in the order they were sent (a broker guarantees that for
 a connection), so pending requests are a queue.
 
@@ -22,6 +22,7 @@ from clusterlink_engine.errors import (
     Side,
     UnresolvableBootstrapError,
 )
+from clusterlink_engine.wire.frames import FramePool
 
 CLIENT_ID = "clusterlink"
 
@@ -44,7 +45,7 @@ class _Protocol(asyncio.BufferedProtocol):
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._size = bytearray(4)
-        self._frame: bytearray | None = None
+        self._frame: memoryview | None = None
         self._view = memoryview(self._size)
         self._filled = 0
 
@@ -60,8 +61,7 @@ class _Protocol(asyncio.BufferedProtocol):
             if not 4 <= size <= MAX_FRAME_BYTES:
                 self._connection.violated(f"announced a frame of {size} bytes")
                 return
-            self._frame = bytearray(size)
-            self._view = memoryview(self._frame)
+            self._frame = self._view = memoryview(self._connection.frames.take(size))[:size]
         else:
             frame, self._frame = self._frame, None
             self._view = memoryview(self._size)
@@ -89,10 +89,12 @@ class Connection:
         address: `host:port` of the broker.
         versions: (lowest, highest) version by API key, set once by `wire.handshake`.
         writable: Cleared while too many bytes wait to be sent.
+        frames: Where answers are received into; who gave the pool may give their buffers back to it.
     """
 
-    def __init__(self, side: Side, address: str, timeout: float) -> None:
+    def __init__(self, side: Side, address: str, timeout: float, frames: FramePool | None = None) -> None:
         self.side = side
+        self.frames = frames if frames is not None else FramePool()
         self.address = address
         self.versions: dict[int, tuple[int, int]] = {}
         self.writable = asyncio.Event()
@@ -110,7 +112,9 @@ class Connection:
         return f"<Connection {self.side} {self.address} {state}, {len(self._pending)} pending>"
 
     @classmethod
-    async def open(cls, side: Side, host: str, port: int, *, timeout: float) -> "Connection":
+    async def open(
+        cls, side: Side, host: str, port: int, *, timeout: float, frames: FramePool | None = None
+    ) -> "Connection":
         """Connects to a broker.
 
         Args:
@@ -118,6 +122,7 @@ class Connection:
             host: Name or address.
             port: 1 to 65535.
             timeout: Seconds, for connecting and then for each answer.
+            frames: Where answers are received into; None for a pool of its own.
 
         Raises:
             UnresolvableBootstrapError: The name has no address.
@@ -125,7 +130,7 @@ class Connection:
             ClusterUnavailableError: The connection was refused or broke.
         """
         address = f"{host}:{port}"
-        connection = cls(side, address, timeout)
+        connection = cls(side, address, timeout, frames)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -223,7 +228,7 @@ class Connection:
 
     # What the protocol tells.
 
-    def received(self, frame: bytearray) -> None:
+    def received(self, frame: memoryview) -> None:
         """Matches an answer with the oldest request."""
         if not self._pending:
             self.violated("sent an answer that nobody asked for")
@@ -235,7 +240,7 @@ class Connection:
             self.violated(f"answered request {correlation} where {expected} was due")
             return
         if not future.done():
-            future.set_result(memoryview(frame)[4:])
+            future.set_result(frame[4:])
 
     def violated(self, what: str) -> ProtocolViolationError:
         """Ends the connection because the broker broke the protocol; answers the error to raise."""

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
-from uuid import UUID
 
 from clusterlink_engine.wire.primitives import compact_string, read_varint, skip_tags, varint
 
@@ -77,7 +76,7 @@ def encode(
     topics = [(key, list(group)) for key, group in groupby(partitions, key=lambda entry: (entry.topic, entry.topic_id))]
     parts.append(varint(len(topics) + 1))
     for (topic, topic_id), group in topics:
-        parts.append(UUID(topic_id).bytes if version >= _BY_ID else compact_string(topic))
+        parts.append(bytes.fromhex(topic_id) if version >= _BY_ID else compact_string(topic))
         parts.append(varint(len(group) + 1))
         parts.extend(
             _PARTITION.pack(entry.partition, -1, entry.offset, -1, -1, entry.max_bytes) + b"\0" for entry in group

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
-from uuid import UUID
 
 from clusterlink_engine.wire.primitives import compact_string, read_varint, skip_compact_bytes, skip_tags, varint
 
@@ -45,7 +44,7 @@ def encode(version: int, partitions: Sequence[ProducePartition], *, timeout_ms: 
     buffers: list[bytes | memoryview] = []
     head = b"\0" + struct.pack(">hi", _ALL_REPLICAS, timeout_ms) + varint(len(topics) + 1)  # no transactional id
     for (topic, topic_id), group in topics:
-        head += UUID(topic_id).bytes if version >= _BY_ID else compact_string(topic)
+        head += bytes.fromhex(topic_id) if version >= _BY_ID else compact_string(topic)
         head += varint(len(group) + 1)
         for entry in group:
             buffers.append(head + _INDEX.pack(entry.partition) + varint(len(entry.batch) + 1))
