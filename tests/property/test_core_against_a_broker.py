@@ -63,6 +63,14 @@ def _happen(event: Event, broker: Broker, writers: list[Writer]) -> None:  # noq
         case "cut":
             if writer.in_flight:
                 writer.cut(amount)
+        case "reconnect":
+            if writer.in_flight:
+                writer.cut(amount)
+            for step in (*[writer.probe] * 4, writer.fetch, writer.send, writer.arrive):
+                step()
+        case "forget_and_stale":
+            broker.forget()
+            writer.apply_stale()
         case "lose_again":
             writer.cut(amount)
         case "send":
@@ -131,7 +139,11 @@ def test_uncoordinated_writers_with_every_fault_leave_an_exact_log(
 
 
 @settings(max_examples=150)
-@given(start=_STARTS, counts=_COUNTS, events=_events([*_WORK, *_LOSS, "doubt", "restart", "forget"]))
+@given(
+    start=_STARTS,
+    counts=_COUNTS,
+    events=_events([*_WORK, *_LOSS, "reconnect", "doubt", "restart", "forget", "forget_and_stale"]),
+)
 def test_a_broker_that_forgets_at_any_time_does_not_shift_the_only_writer(
     start: int, counts: list[int], events: list[Event]
 ) -> None:

@@ -76,8 +76,8 @@ def appended(code: int) -> Appended:
 
 def name_of(code: int) -> str:
     """Answers Kafka's name of an error code, as `NOT_LEADER_OR_FOLLOWER`."""
-    if not code:
-        return "NONE"
+    if code in set(Code):  # the library has some old names
+        return Code(code).name
     name = str(kafka_errors.for_code(code).message)
     return f"{name} ({code})" if name == "UNKNOWN" else name
 

@@ -139,9 +139,10 @@ class Connection:
             raise ClusterTimeoutError(
                 f"{address} did not accept a connection within {timeout:g} s.", side=side
             ) from error
-        except socket.gaierror as error:
+        except (socket.gaierror, UnicodeError) as error:  # the latter for what can be no name at all
+            reason = getattr(error, "strerror", None) or "it is no host name"
             raise UnresolvableBootstrapError(
-                f"The name in {address} cannot be resolved: {error.strerror}.", side=side
+                f"The name in {address} cannot be resolved: {reason}.", side=side
             ) from error
         except OSError as error:
             reason = error.strerror or str(error)
