@@ -198,7 +198,7 @@ async def test_a_port_where_nobody_listens_is_unavailable(unused_tcp_port_factor
     assert caught.value.side is Side.LOCAL
 
 
-@pytest.mark.parametrize("host", ["no such host"])
+@pytest.mark.parametrize("host", ["no such host", "a..b", "x" * 64 + ".example"])
 async def test_a_name_that_cannot_be_one_is_unresolvable(host: str) -> None:
     with pytest.raises(UnresolvableBootstrapError, match=host):
         await Connection.open(Side.LOCAL, host, 9092, timeout=5)

@@ -11,6 +11,7 @@ from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.sink import Sink
 from clusterlink_engine.wire.batch import split
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.frames import FramePool
 from tests.fake_broker.broker import NODE, PRODUCE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import PRODUCER_ID, batch, cursor, produce_answer, produced
 from tests.support.waiting import wait_until_async
@@ -35,7 +36,7 @@ class Running:
     def bring(self, *offsets: int) -> None:
         """A fetch brings batches of three records."""
         data = bytearray(b"".join(batch(offset) for offset in offsets))
-        whole = Frame(self.budget, len(data))
+        whole = Frame(self.budget, memoryview(data), FramePool())
         self.cursor.fetched(split(memoryview(data)), whole, 0, 1000)
         whole.release()
 

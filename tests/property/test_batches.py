@@ -128,7 +128,7 @@ def test_a_patched_batch_is_ours_and_its_records_are_untouched(
         producer_epoch=epoch,
         base_sequence=sequence,
     )
-    if made.attributes & 7 <= GZIP:
+    if made.attributes & 7 <= GZIP and not made.attributes & 0x20:  # kafka-python reads control records as such
         assert [record[1:] for record in map(_facts, DefaultRecordBatch(made.data))] == [
             record[1:] for record in map(_facts, theirs)
         ]

@@ -7,6 +7,7 @@ import pytest
 
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.tasks import Backoff, Tasks
+from clusterlink_engine.wire.frames import FramePool
 
 
 async def is_open(budget: Budget) -> bool:
@@ -42,7 +43,7 @@ async def test_who_waits_for_room_is_woken() -> None:
 
 def test_a_frame_counts_until_its_last_holder_let_go() -> None:
     budget = Budget(100)
-    frame = Frame(budget, 60)
+    frame = Frame(budget, memoryview(bytearray(60)), FramePool())
     frame.hold()
     frame.hold()
     frame.release()  # the source has cut it
@@ -55,10 +56,34 @@ def test_a_frame_counts_until_its_last_holder_let_go() -> None:
 
 def test_a_frame_without_batches_counts_while_it_is_cut() -> None:
     budget = Budget(100)
-    frame = Frame(budget, 60)
+    frame = Frame(budget, memoryview(bytearray(60)), FramePool())
     assert budget.room == 40
     frame.release()
     assert budget.room == 100
+
+
+def test_a_large_buffer_is_used_again_once_nobody_holds_it() -> None:
+    budget, pool = Budget(1 << 20), FramePool()
+    buffer = pool.take(100_000)
+    frame = Frame(budget, memoryview(buffer), pool)
+    frame.hold()
+    frame.release()
+    assert pool.take(100_000) is not buffer
+    frame.release()
+    assert pool.take(100_000) is buffer
+    assert budget.room == 1 << 20
+
+
+def test_an_abandoned_buffer_is_counted_off_and_never_used_again() -> None:
+    """A connection may still have to send it."""
+    budget, pool = Budget(1 << 20), FramePool()
+    buffer = pool.take(100_000)
+    frame = Frame(budget, memoryview(buffer), pool)
+    frame.hold()
+    frame.abandon()
+    frame.release()
+    assert budget.room == 1 << 20
+    assert pool.take(100_000) is not buffer
 
 
 def test_delays_double_up_to_the_longest_with_a_quarter_of_jitter() -> None:

@@ -115,7 +115,13 @@ def test_a_brokers_error_is_tried_again_as_kafka_classes_it(code: int, retriable
 
 @pytest.mark.parametrize(
     ("code", "name"),
-    [(0, "NONE"), (45, "OUT_OF_ORDER_SEQUENCE_NUMBER"), (31999, "UNKNOWN (31999)")],
+    [
+        (0, "NONE"),
+        (6, "NOT_LEADER_OR_FOLLOWER"),
+        (10, "MESSAGE_TOO_LARGE"),
+        (45, "OUT_OF_ORDER_SEQUENCE_NUMBER"),
+        (31999, "UNKNOWN (31999)"),
+    ],
 )
 def test_codes_have_kafkas_names(code: int, name: str) -> None:
     assert name_of(code) == name
