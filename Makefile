@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fix test test-all demo bench proto lock clean
+.PHONY: help setup check fix test test-all demo bench docs proto lock clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -44,6 +44,9 @@ demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirro
 
 bench: setup ## Copies 1 GB between two brokers and prints the table of docs/benchmarks.md.
 	$(BIN)/python benchmarks/copying.py $(ARGS)
+
+docs: setup ## Writes docs/reference.md anew.
+	$(BIN)/python docs/generate.py
 
 proto: .venv-proto/.ready ## Generates the message classes anew.
 	.venv-proto/bin/python proto/generate.py

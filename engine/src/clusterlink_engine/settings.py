@@ -99,7 +99,7 @@ class State(Section):
     """Compacted topic on the local cluster. Two engines with different topics know nothing of each other."""
 
     replication_factor: int = Field(default=-1, ge=-1, le=32767)
-    """Of the state topic when it is created. Default -1: the cluster's default, 3 if it has that many brokers."""
+    """Of the state topic when it is created. Default -1: three, or as many as there are brokers."""
 
 
 class Replication(Section):

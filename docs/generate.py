@@ -1,0 +1,62 @@
+"""Writes docs/reference.md from the engine's models: every setting and property has one place, the code."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from clusterlink_engine.model import topic_settings
+from clusterlink_engine.model.properties import PROPERTIES
+from clusterlink_engine.settings import Settings
+
+PAGE = Path(__file__).resolve().parent / "reference.md"
+
+
+def render() -> str:
+    """Answers the page's text."""
+    lines = ["# Reference", "", "Made by `make docs` from the code; do not edit.", "", "## Settings of the engine", ""]
+    plain: list[str] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            lines += [f"`[{name}]`: {_text(section.__doc__)}", "", *_table()]
+            lines += [_row(key, entry) for key, entry in section.model_fields.items()] + [""]
+        else:
+            plain.append(_row(name, field))
+    lines += ["At the top of the file:", "", *_table(), *plain, ""]
+    lines += [
+        "## Properties of a link (`config`)",
+        "",
+        "| property | default | allowed | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{entry.name}` | {entry.default} | {entry.least} to {entry.most} | {entry.meaning} |"
+        for entry in PROPERTIES.values()
+    ]
+    lines += ["", "## Settings of mirror topics", "", "Always the source's:", "", _names(topic_settings.ALWAYS), ""]
+    lines += ["The source's if `topic_config_sync.include` names them, or if it names none:", ""]
+    lines += [_names(topic_settings.CONFIGURABLE), "", "While mirroring, whatever the source has:", ""]
+    lines += ["| setting | value |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in topic_settings.FORCED.items()), ""]
+    return "\n".join(lines)
+
+
+def _table() -> list[str]:
+    return ["| key | default | meaning |", "|---|---|---|"]
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else f"`{field.default}`"
+    return f"| `{name}` | {default} | {_text(field.description)} |"
+
+
+def _text(docstring: str | None) -> str:
+    return " ".join((docstring or "").split())
+
+
+def _names(names: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
