@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from clusterlink_engine.devkit import kafka
-from clusterlink_engine.devkit.ports import free_port
 from tests.support.engine import EngineProcess
 
 _LOGS = Path(__file__).parent.parent / "test-logs"
@@ -110,8 +109,9 @@ def start_engine(
 
         def start(local_bootstrap: str = "", **options: object) -> EngineProcess:
             bootstrap = local_bootstrap or destination_cluster.bootstrap_servers
-            engine = EngineProcess(bootstrap, free_port(), log_directory, **options)  # type: ignore[arg-type]
+            engine = EngineProcess(bootstrap, log_directory, **options)  # type: ignore[arg-type]
             stack.callback(engine.close)
-            return engine.start()
+            engine.start()
+            return engine
 
         yield start

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
-from clusterlink_engine.devkit.ports import free_port
 from clusterlink_provider.engine_client import EngineClient
 from tests.acceptance.engine import Engine, RealEngine
 from tests.acceptance.resident import ResidentProvider
@@ -43,7 +42,7 @@ def _real_engine(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, log_directory: Path
 ) -> Iterator[RealEngine]:
     local, remote = destination_cluster.bootstrap_servers, source_cluster.bootstrap_servers
-    process = EngineProcess(local, free_port(), log_directory)
+    process = EngineProcess(local, log_directory)
     try:
         process.start()
         yield RealEngine(process.endpoint, local, remote)

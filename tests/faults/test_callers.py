@@ -56,7 +56,7 @@ def test_a_local_cluster_that_dies_during_a_create(
     broker = destination_cluster.nodes[0]
     mirror = v1.MirrorTopic(link="link", source_topic=topic_name)
     request = v1.CreateMirrorTopicRequest(mirror_topic=mirror, client_token="token")  # noqa: S106 - no secret
-    answer = engine.mirror_topics.CreateMirrorTopic.future(request)  # type: ignore[attr-defined]
+    answer = engine.mirror_topics.CreateMirrorTopic.future(request)
     broker.kill()
     broker.start()
 

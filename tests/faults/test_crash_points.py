@@ -32,11 +32,6 @@ def _names(engine: EngineProcess) -> list[str]:
     return [mirror.name for mirror in answer.mirror_topics]
 
 
-def _restart(engine: EngineProcess, point: str) -> None:
-    engine.stop()
-    engine.start(point)
-
-
 @pytest.mark.parametrize(
     "retried", [pytest.param(True, id="retried"), pytest.param(False, id="left-alone", marks=pytest.mark.slow)]
 )
@@ -63,7 +58,7 @@ def test_create_mirror_topic(
     The first write is the intent, the second one says ACTIVE.
     """
     engine, topic = mirrored
-    _restart(engine, point)
+    engine.crash_at(point)
     with pytest.raises(grpc.RpcError):
         engine.create_mirror("link", topic, token=_TOKEN)
     engine.wait(10)
@@ -98,7 +93,7 @@ def test_delete_mirror_topic(
     engine, topic = mirrored
     engine.create_mirror("link", topic)
     assert_becomes_equal(source_cluster, destination_cluster, topic)
-    _restart(engine, point)
+    engine.crash_at(point)
     with pytest.raises(grpc.RpcError):
         engine.delete_mirror(topic)
     engine.wait(10)
@@ -118,7 +113,7 @@ def test_detach_mirror_topic(
     engine, topic = mirrored
     engine.create_mirror("link", topic)
     assert_becomes_equal(source_cluster, destination_cluster, topic)
-    _restart(engine, point)
+    engine.crash_at(point)
     with pytest.raises(grpc.RpcError):
         engine.delete_mirror(topic, keep=True)
     engine.wait(10)
@@ -135,7 +130,7 @@ def test_detach_mirror_topic(
 def test_create_link(source_cluster: KafkaCluster, start_engine: StartEngine, point: str) -> None:
     """A link exists or does not; the same create with the same token answers it."""
     engine = start_engine()
-    _restart(engine, point)
+    engine.crash_at(point)
     request = v1.CreateLinkRequest(
         link=v1.Link(
             name="link", remote_cluster=v1.RemoteCluster(bootstrap_servers=[source_cluster.bootstrap_servers])

@@ -8,7 +8,6 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
-from clusterlink_engine.devkit.ports import free_port
 from clusterlink_proto import v1
 from tests.support import topics
 from tests.support.engine import EngineProcess
@@ -23,10 +22,10 @@ def engine(
     """One engine for all these requests, with a link, a mirror topic and a limit of two links."""
     process = EngineProcess(
         destination_cluster.bootstrap_servers,
-        free_port(),
         tmp_path_factory.mktemp("engine"),
         settings={"limits": {"max_links": 2}},
-    ).start()
+    )
+    process.start()
     topics.create(source_cluster.bootstrap_servers, "requests-mirrored")
     topics.create(source_cluster.bootstrap_servers, "requests-taken")
     topics.create(destination_cluster.bootstrap_servers, "requests-taken")

@@ -1,4 +1,4 @@
-"""The engine, with a place at which it kills itself: `python -m tests.support.crashing_engine POINT serve ...`.
+"""The engine, with a place at which it kills itself: `python crashing_engine.py POINT serve ...`.
 
 A point is `step:number:when`: before or after the step is taken for that time, counted from the first request on.
 """

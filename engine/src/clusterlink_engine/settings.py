@@ -63,7 +63,9 @@ class LocalCluster(Security):
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
-            parse_address(address)
+            _, port = parse_address(address)
+            if port == 0:
+                raise ValueError(f'"{address}" has no port')
         return value
 
 

@@ -16,7 +16,7 @@ from clusterlink_engine.devkit import ports
 from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
 
 
@@ -84,6 +84,11 @@ class EngineProcess:
         Raises:
             RuntimeError: The process ended, or does not answer in time; with the end of its log.
         """
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Starts the process without waiting for it."""
         # Variables of the user's own engine would be settings of this one.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CLUSTERLINK_")}
         with self.log_file.open("ab") as log:
@@ -95,6 +100,13 @@ class EngineProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait_ready(self) -> None:
+        """Waits until the API answers.
+
+        Raises:
+            RuntimeError: The process ended, or does not answer in time; with the end of its log.
+        """
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if not self.running:
@@ -122,6 +134,12 @@ class EngineProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def wait(self, deadline: float) -> int:
+        """Waits until the process has ended by itself, at most `deadline` seconds, and returns the exit code."""
+        if self._process is None:
+            raise RuntimeError("the engine was not started")
+        return self._process.wait(deadline)
 
     def log_tail(self, lines: int = 20) -> str:
         """Returns the end of the log."""
@@ -154,10 +172,15 @@ class EngineApi:
     """The three services of an engine on one channel; a context manager."""
 
     def __init__(self, endpoint: str) -> None:
-        self._channel = grpc.insecure_channel(endpoint)
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 500)]
+        self._channel = grpc.insecure_channel(endpoint, options=options)
         self.engine: Any = Stub(self._channel, v1.DESCRIPTOR, "EngineService")
         self.links: Any = Stub(self._channel, v1.DESCRIPTOR, "LinkService")
         self.mirror_topics: Any = Stub(self._channel, v1.DESCRIPTOR, "MirrorTopicService")
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -165,7 +188,7 @@ class EngineApi:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._channel.close()
+        self.close()
 
 
 def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 # Readings of a moving log end before somebody unknown is blamed for it: long enough for answers that are under way.
 _PATIENCE = 8
 
+# How long a log start stays where it is after the broker refused to move it, for want of a right for example.
+_TRIM_AGAIN_SECONDS = 10.0
+
 
 class Prober:
     """The control loop of one local broker."""
@@ -83,7 +86,7 @@ class Prober:
         if due:
             await self._probe(loop, due)
         elif trims:
-            await self._trim(trims)
+            await self._trim(loop, trims)
         elif now >= self._watch_at:
             await self._watch()
             self._watch_at = loop.time() + self._watch_interval
@@ -172,7 +175,7 @@ class Prober:
             elif cursor.activity == activity and cursor.core.is_idle:
                 cursor.apply(cursor.core.log_end_seen(end.offset))
 
-    async def _trim(self, cursors: Collection[Cursor]) -> None:
+    async def _trim(self, loop: asyncio.AbstractEventLoop, cursors: Collection[Cursor]) -> None:
         offsets = {cursor.key: cursor.trim_to or 0 for cursor in cursors}
         for cursor in cursors:
             cursor.trim_to = None
@@ -182,9 +185,12 @@ class Prober:
         finally:
             for cursor in cursors:
                 start = starts.get(cursor.key)
-                if start is not None and start.error:
+                if start is not None and not start.error:
+                    cursor.core.trimmed(start.offset)
+                    continue
+                if start is not None:
                     log.warning("%s-%d: the log start could not be moved: %s", *cursor.key, name_of(start.error))
-                cursor.core.trimmed(start.offset if start is not None and not start.error else None)
+                loop.call_later(_TRIM_AGAIN_SECONDS, cursor.core.trimmed, None)
 
     def _readable(self, cursor: Cursor, end: logs.LogEnd) -> bool:
         if end.error:

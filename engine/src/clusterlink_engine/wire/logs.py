@@ -4,7 +4,7 @@ Messages of kafka-python; none of this is on the data path.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from kafka.protocol.admin.topics import (
@@ -19,6 +19,7 @@ from kafka.protocol.admin.transactions import DescribeProducersRequest, Describe
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProducerIdResponse
 
+from clusterlink_engine.errors import ProtocolViolationError
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.wire import batch, fetch
 from clusterlink_engine.wire.cluster import Cluster, choose_version, topic_id_of
@@ -38,6 +39,7 @@ _DELETE_RECORDS = (1, 2)  # API key 21, KIP-107
 _TOPIC_TIMEOUT_MS = 30_000
 
 TopicPartition = tuple[str, int]
+Answer = TypeVar("Answer")
 
 
 class LogEnd(NamedTuple):
@@ -90,11 +92,12 @@ async def _list_offsets(
     ]
     request = ListOffsetsRequest(replica_id=replica_id, isolation_level=0, topics=topics)
     answer = await cluster.call(node, request, ListOffsetsResponse, _LIST_OFFSETS)
-    return {
+    ends = {
         (topic.name, partition.partition_index): LogEnd(partition.offset, partition.error_code)
         for topic in answer.topics
         for partition in topic.partitions
     }
+    return _complete(cluster, "ListOffsets", partitions, ends)
 
 
 async def producer_states(
@@ -130,7 +133,7 @@ async def producer_states(
                 ),
                 None,
             )
-    return states
+    return _complete(cluster, "DescribeProducers", partitions, states)
 
 
 async def last_batch(
@@ -245,6 +248,22 @@ async def delete_topic(cluster: Cluster, topic_id: str) -> None:
     result: Any = answer.responses[0]
     if result.error_code:
         raise refused(result.error_code, f"Deleting the topic with id {topic_id}", cluster.side, result.error_message)
+
+
+def _complete(
+    cluster: Cluster, what: str, asked: Collection[TopicPartition], answers: dict[TopicPartition, Answer]
+) -> dict[TopicPartition, Answer]:
+    """Answers the answers if there is one for each partition that was asked for.
+
+    Raises:
+        ProtocolViolationError: There is not.
+    """
+    for name, index in asked:
+        if (name, index) not in answers:
+            raise ProtocolViolationError(
+                f"A broker of the {cluster.side} cluster answered {what} without {name}-{index}.", side=cluster.side
+            )
+    return answers
 
 
 def _by_topic(partitions: Collection[TopicPartition]) -> dict[str, list[int]]:
