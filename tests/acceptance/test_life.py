@@ -173,6 +173,17 @@ def test_drift_failed(applied: Terraform, engine: Engine) -> None:
     assert "FOREIGN_WRITE" in applied.state[ORDERS]["error"]
 
 
+def test_a_failed_mirror_topic_is_mirrored_anew(applied: Terraform, engine: Engine) -> None:
+    """The way that the error tells: delete with data, replace."""
+    engine.fail_mirror_topic("orders")
+    applied.write(link(engine) + mirror('on_destroy = "DELETE_TOPIC"'))
+    assert 'set on_destroy = "DELETE_TOPIC"' in applied.apply(check=False).error("has failed")["detail"]
+    assert applied.state[ORDERS]["on_destroy"] == "DELETE_TOPIC"
+    applied.apply(f"-replace={ORDERS}")
+    assert applied.state[ORDERS]["status"] == "ACTIVE"
+    applied.expect_no_changes()
+
+
 def test_import_command(applied: Terraform) -> None:
     before = applied.state
     for address, identifier in ((ORDERS, "from-primary/orders"), (LINK, "from-primary")):

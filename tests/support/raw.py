@@ -54,13 +54,24 @@ class Connection:
         self._socket.close()
 
 
+def _any(bootstrap: str) -> Connection:
+    """Returns a connection to the first broker that takes one: some may have been killed."""
+    failure: OSError | None = None
+    for address in bootstrap.split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            return Connection(host, int(port))
+        except OSError as error:
+            failure = error
+    raise AssertionError(f"no broker of {bootstrap} can be reached") from failure
+
+
 def leaders(bootstrap: str, topic: str) -> dict[int, tuple[str, int]]:
     """Returns the address of each partition's leader."""
-    host, _, port = bootstrap.split(",")[0].rpartition(":")
     request = MetadataRequest(
         topics=[MetadataRequest.MetadataRequestTopic(name=topic)], allow_auto_topic_creation=False
     )
-    with Connection(host, int(port)) as connection:
+    with _any(bootstrap) as connection:
         answer = connection.call(request, MetadataResponse, 5)
     brokers = {broker.node_id: (broker.host, broker.port) for broker in answer.brokers}
     (found,) = answer.topics

@@ -142,8 +142,8 @@ class _Running:
         await self._server.stop(_API_GRACE_SECONDS)  # first: nobody asks for anything new
         stopping = [self._runtimes.stop(link, DRAIN_SECONDS) for link in self._runtimes.names()]
         await asyncio.gather(*stopping)  # then what was fetched is written or dropped, and what was written is answered
-        await self._tasks.cancel()  # failures that the last answers brought are stored by these tasks
-        await self._store.close()  # last: everything before may have had something to store
+        await self._tasks.cancel()  # a failure that is not stored yet is found again by the next process
+        await self._store.close()  # last: what came before had something to store
         self._cluster.close()
         log.info("stopped")
 

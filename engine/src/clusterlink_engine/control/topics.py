@@ -15,11 +15,15 @@ _VISIBLE_SECONDS = 30.0
 
 
 class LocalTopics:
-    """Finds, creates and deletes topics of the local cluster."""
+    """Finds, creates and deletes topics of the local cluster.
+
+    Attributes:
+        cluster: The local one.
+    """
 
     def __init__(self, cluster: Cluster, admin: TopicAdmin, state_topic: str) -> None:
         """Makes the helper; settings are looked up at the state topic, which always exists."""
-        self._cluster = cluster
+        self.cluster = cluster
         self._admin = admin
         self._state_topic = state_topic
         self._known: frozenset[str] = frozenset()
@@ -30,11 +34,11 @@ class LocalTopics:
         Raises:
             KafkaError: The cluster does not answer, or refuses to describe the topic.
         """
-        topic = (await self._cluster.metadata([name])).topics.get(name)
+        topic = (await self.cluster.metadata([name])).topics.get(name)
         if topic is None or topic.error == Code.UNKNOWN_TOPIC_OR_PARTITION:
             return None
         if topic.error:
-            raise refused(topic.error, f'Describing the topic "{name}"', self._cluster.side)
+            raise refused(topic.error, f'Describing the topic "{name}"', self.cluster.side)
         return topic
 
     async def create(self, mirror: MirrorTopic, settings: Mapping[str, str], *, first: bool) -> str:
@@ -49,7 +53,7 @@ class LocalTopics:
         """
         try:
             topic_id = await logs.create_topic(
-                self._cluster,
+                self.cluster,
                 mirror.name,
                 partitions=mirror.partition_count,
                 replication_factor=mirror.replication_factor,
@@ -85,7 +89,7 @@ class LocalTopics:
                 return
             topic_id = present.topic_id
         try:
-            await logs.delete_topic(self._cluster, topic_id)
+            await logs.delete_topic(self.cluster, topic_id)
         except BrokerRefusedError as error:
             if error.code != Code.UNKNOWN_TOPIC_ID:
                 raise
@@ -100,12 +104,12 @@ class LocalTopics:
         by_leader: dict[int, list[logs.TopicPartition]] = {}
         for index, partition in topic.partitions.items():
             if partition.leader < 0:
-                raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=self._cluster.side)
+                raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=self.cluster.side)
             by_leader.setdefault(partition.leader, []).append((topic.name, index))
         for leader, partitions in by_leader.items():
-            for (_, index), end in (await logs.log_ends(self._cluster, leader, partitions)).items():
+            for (_, index), end in (await logs.log_ends(self.cluster, leader, partitions)).items():
                 if end.error:
-                    raise refused(end.error, f"Reading the log end of {topic.name}-{index}", self._cluster.side)
+                    raise refused(end.error, f"Reading the log end of {topic.name}-{index}", self.cluster.side)
                 ends[index] = end.offset
         return ends
 
@@ -139,5 +143,5 @@ class LocalTopics:
         except TimeoutError as error:
             raise ClusterUnavailableError(
                 f'The topic "{name}" has no leaders for all its partitions after {_VISIBLE_SECONDS:g} s.',
-                side=self._cluster.side,
+                side=self.cluster.side,
             ) from error

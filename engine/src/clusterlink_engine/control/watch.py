@@ -19,8 +19,8 @@ from clusterlink_engine.wire.codes import Code
 
 log = logging.getLogger(__name__)
 
-# A mirror topic that is missing in the metadata of the local cluster for so long was deleted.
-_MIRROR_MISSING_SECONDS = 5.0
+# A mirror topic that is missing for so long, at each broker that was asked, was deleted.
+_MIRROR_MISSING_SECONDS = 10.0
 
 
 class Watch:
@@ -48,6 +48,8 @@ class Watch:
             if mirror.source_topic not in metadata.topics:
                 continue  # became of interest after the question was sent
             seen = self._sight(link, metadata.topics[mirror.source_topic])
+            if not seen.exists:
+                self._runtimes[link].cluster.ask_another()
             verdict = judge_source(
                 mirror.source_topic, mirror.source_topic_id, mirror.partition_count, seen, patience=patience
             )
@@ -63,6 +65,8 @@ class Watch:
             if mirror.name not in metadata.topics:
                 continue
             seen = self._sight("", metadata.topics[mirror.name])
+            if not seen.exists:
+                self._topics.cluster.ask_another()
             verdict = judge_mirror(mirror.name, mirror.topic_id, seen, patience=_MIRROR_MISSING_SECONDS)
             if verdict is not None:
                 self._condemn(mirror, verdict)

@@ -158,6 +158,12 @@ class Cluster:
             raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
         return await self._open(*address, frames)
 
+    def ask_another(self) -> None:
+        """Asks another broker from the next time on, if there is one: this one may be cut off and out of date."""
+        connection, self._bootstrapped = self._bootstrapped, None
+        if connection is not None and not connection.pending:
+            connection.close()  # else whoever waits for an answer gets it; the broker closes what is idle
+
     def close(self) -> None:
         """Closes the control connections."""
         for connection in [*self._control.values(), self._bootstrapped]:

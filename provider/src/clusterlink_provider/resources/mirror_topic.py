@@ -10,6 +10,7 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
 from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
 from clusterlink_provider.resources.durations import timeout
+from clusterlink_provider.resources.mirror_topic_plan import MIRROR_ANEW
 from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
 
@@ -76,7 +77,8 @@ class MirrorTopicResource:
             raise DiagnosticError.of(
                 "Mirror topic is gone", f"{prior['id']} was deleted by somebody else. Plan again to make it anew."
             )
-        context.state = mirror_topic_convert.from_message(topic, prior)
+        # What only Terraform knows is taken over in any case: a failed mirror topic needs another `on_destroy` to be replaced.
+        context.state = mirror_topic_convert.from_message(topic, planned)
         _refuse_failed(topic)
         message = mirror_topic_convert.to_message(planned)
         try:
@@ -125,7 +127,6 @@ def _refuse_failed(topic: v1.MirrorTopic) -> None:
     raise DiagnosticError.of(
         "Mirror topic has failed",
         f"{topic.link}/{topic.name} has stopped with {topic.error}: {topic.error_message}\n\nNothing was changed "
-        '(on_failed = "REFUSE"). Once the cause is understood, replace the mirror topic '
-        "(`terraform apply -replace=ADDRESS`), or remove it.",
+        f'(on_failed = "REFUSE"), and what was mirrored stays. {MIRROR_ANEW}',
         ("status",),
     )

@@ -17,6 +17,11 @@ from clusterlink_provider.resources.session import Session
 # On the worst night, with the source gone, a plan must not take longer than this per new mirror topic.
 _CHECK_SECONDS: Final = 3.0
 
+MIRROR_ANEW: Final = (
+    'To delete it and mirror again from the start: set on_destroy = "DELETE_TOPIC" and apply (that is taken over although the '
+    "apply fails), then `terraform apply -replace=ADDRESS`. Or remove the resource."
+)
+
 
 def plan(context: PlanContext[Session]) -> None:
     """Checks a planned create or update; a destroy has no rules."""
@@ -29,9 +34,7 @@ def plan(context: PlanContext[Session]) -> None:
     if prior is not None and prior.get("status") == "FAILED":
         context.diagnostics.warning(
             "Mirror topic has failed",
-            f"{prior['id']} cannot go on by itself: {prior.get('error')}. Apply will refuse to change it. Once the "
-            f"cause is "
-            "understood, replace it (`terraform apply -replace=ADDRESS`), or remove it.",
+            f"{prior['id']} cannot go on by itself: {prior.get('error')}. Apply will refuse to change it. {MIRROR_ANEW}",
             ("status",),
         )
     if session is None or context.replace or context.diagnostics.has_errors:
