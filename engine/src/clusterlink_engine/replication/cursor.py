@@ -146,12 +146,13 @@ class Cursor:
         """Takes the answer for the oldest batch in flight."""
         self._in_flight.popleft().release()
         code = answer.error
-        detail = f"{name_of(code)}, {answer.message}" if answer.message else name_of(code)
-        self.apply(self.core.acknowledge(appended(code) if code else None, answer.base_offset, detail))
         if not code:
+            self.apply(self.core.acknowledge(None, answer.base_offset, ""))
             self._probe_backoff.reset()
         else:
+            detail = f"{name_of(code)}, {answer.message}" if answer.message else name_of(code)
             log.info("%s-%d: a batch was not taken: %s", self.topic, self.index, detail)
+            self.apply(self.core.acknowledge(appended(code), answer.base_offset, detail))
             if self.sink is not None and is_moved(code):
                 self.sink.on_moved()
         self._offer()

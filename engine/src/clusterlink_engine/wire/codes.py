@@ -32,6 +32,8 @@ class Code(IntEnum):
     INCONSISTENT_TOPIC_ID = 103
 
 
+_NAMES = {int(code): code.name for code in Code}
+
 # The batch is whole (its checksum was verified), so what the broker dislikes about it, it will dislike again.
 _NO_RETRY = frozenset(
     {
@@ -76,8 +78,8 @@ def appended(code: int) -> Appended:
 
 def name_of(code: int) -> str:
     """Answers Kafka's name of an error code, as `NOT_LEADER_OR_FOLLOWER`."""
-    if code in set(Code):  # the library has some old names
-        return Code(code).name
+    if code in _NAMES:  # the library has some old names
+        return _NAMES[code]
     name = str(kafka_errors.for_code(code).message)
     return f"{name} ({code})" if name == "UNKNOWN" else name
 
