@@ -164,8 +164,8 @@ class Runtimes:
         del self._runtimes[link]
 
     async def restart(self, link: Link) -> None:
-        """Puts a link to work anew: its connections changed."""
-        await self.stop(link.name)
+        """Puts a link to work anew: its connections changed. There is one runtime at each moment."""
+        await self._runtimes[link.name].stop()
         self.start(link)
 
     def find(self, link: str) -> LinkRuntime | None:

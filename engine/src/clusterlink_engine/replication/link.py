@@ -91,7 +91,8 @@ class LinkReplication:
         for cursor in cursors:
             self._move(cursor, -1)
         await asyncio.gather(*(cursor.drain(timeout) for cursor in cursors))
-        self._cursors.pop(topic, None)
+        if self._cursors.pop(topic, None) is None:
+            return  # stopped by two at once, a link and a mirror topic
         for cursor in cursors:
             self._move(cursor, -1)  # a reading of the metadata may have come between
             self._local.remove(cursor)
