@@ -3,6 +3,7 @@
 Messages of kafka-python; none of this is on the data path.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -19,8 +20,9 @@ from kafka.protocol.admin.transactions import DescribeProducersRequest, Describe
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProducerIdResponse
 
-from clusterlink_engine.errors import ProtocolViolationError
+from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch
 from clusterlink_engine.wire.cluster import Cluster, choose_version, topic_id_of
 from clusterlink_engine.wire.codes import refused
@@ -37,6 +39,7 @@ _CREATE_TOPICS = (7, 7)  # API key 19; version 7 answers the topic id (KIP-516)
 _DELETE_TOPICS = (6, 6)  # API key 20; version 6 takes the topic id (KIP-516)
 _DELETE_RECORDS = (1, 2)  # API key 21, KIP-107
 _TOPIC_TIMEOUT_MS = 30_000
+_PRODUCER_ID_SECONDS = 15.0
 
 TopicPartition = tuple[str, int]
 Answer = TypeVar("Answer")
@@ -190,16 +193,24 @@ async def delete_records(
 async def init_producer_id(cluster: Cluster) -> int:
     """Gets a producer id that nobody else has, without a transactional id.
 
+    A cluster that has just started refuses for a moment (COORDINATOR_LOAD_IN_PROGRESS); that is waited for.
+
     Raises:
         KafkaError: The cluster could not be asked, or refused.
     """
     request = InitProducerIdRequest(
         transactional_id=None, transaction_timeout_ms=2**31 - 1, producer_id=-1, producer_epoch=-1
     )
-    answer = await cluster.call(-1, request, InitProducerIdResponse, _INIT_PRODUCER_ID)
-    if answer.error_code:
-        raise refused(answer.error_code, "InitProducerId", cluster.side)
-    return int(answer.producer_id)
+    backoff = Backoff(0.1, 1.0)
+    give_up_at = asyncio.get_running_loop().time() + _PRODUCER_ID_SECONDS
+    while True:
+        answer = await cluster.call(-1, request, InitProducerIdResponse, _INIT_PRODUCER_ID)
+        if not answer.error_code:
+            return int(answer.producer_id)
+        error = refused(answer.error_code, "InitProducerId", cluster.side)
+        if not is_retriable(error) or asyncio.get_running_loop().time() > give_up_at:
+            raise error
+        await backoff.wait()
 
 
 async def create_topic(
