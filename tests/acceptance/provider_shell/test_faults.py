@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-import time
 
 import grpc
 
 from tests.acceptance.terraform import Terraform
 from tests.support.fake_engine import FakeEngine, Fault
+from tests.support.waiting import wait_until
 
 LINK = "clusterlink_link.x"
 CONFIG = """
@@ -157,7 +157,4 @@ def test_plugin_imports_nothing_heavy(shell_terraform: Terraform, fake_engine: F
 
 
 def _wait_for(engine: FakeEngine, call: str) -> None:
-    end = time.monotonic() + 60
-    while call not in engine.calls:
-        assert time.monotonic() < end, f"no {call} within 60 s"
-        time.sleep(0.05)
+    wait_until(lambda: call in engine.calls, 60, f"the call {call}")

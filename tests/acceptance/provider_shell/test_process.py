@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -10,6 +9,7 @@ import psutil
 from tests.acceptance.provider_shell.test_faults import CONFIG, LINK
 from tests.acceptance.terraform import Terraform
 from tests.support.fake_engine import FakeEngine, Fault
+from tests.support.waiting import wait_until
 
 
 def test_whole_life_with_the_installed_provider(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
@@ -64,10 +64,7 @@ def test_plugin_ends_when_terraform_is_killed(shell_terraform: Terraform, fake_e
     fake_engine.inject("CreateLink", Fault(delay=3))
     shell_terraform.write(CONFIG % "1m")
     process = shell_terraform.start("apply", "-auto-approve", "-input=false")
-    end = time.monotonic() + 60
-    while "CreateLink" not in fake_engine.calls:
-        assert time.monotonic() < end, "no CreateLink within 60 s"
-        time.sleep(0.05)
+    wait_until(lambda: "CreateLink" in fake_engine.calls, 60, "the call CreateLink")
     plugins = psutil.Process(process.pid).children(recursive=True)
     assert plugins
     sockets = _sockets(plugins)
