@@ -8,8 +8,9 @@ from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from clusterlink_engine.mirror.partition import ProbeResult
-from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.mirror.partition import Partition, ProbeResult
+from clusterlink_engine.replication.cursor import Cursor, Watcher
+from clusterlink_engine.replication.tenure import Tenure, clock
 from tests.fake_broker.broker import TOPIC, TOPIC_ID, FakeBroker, Request, frame
 
 PRODUCER_ID = 7
@@ -28,15 +29,22 @@ def batch(base_offset: int, records: int = 3) -> bytearray:
 
 def cursor(index: int) -> Cursor:
     """A cursor whose mirror is empty: it copies from offset 0."""
+    tenure = Tenure(1, clean=True)
+    tenure.extend(clock() + 3600)
     made = Cursor(
+        Partition(f"mirror-{TOPIC}-{index}", PRODUCER_ID),
         topic=f"mirror-{TOPIC}",
         topic_id=TOPIC_ID,
         index=index,
         source_topic=TOPIC,
         source_topic_id=TOPIC_ID,
         producer_id=PRODUCER_ID,
-        start_offset=0,
-        on_failed=lambda *_: None,
+        tenure=tenure,
+        watcher=Watcher(
+            failed=lambda *_: None,
+            epochs_changed=lambda cursor: cursor.epochs_stored(list(cursor.core.source_epochs)),
+            overtaken=lambda *_: None,
+        ),
     )
     made.apply(made.core.probed(ProbeResult(0, 0, 0, None, None, True)))
     made.probe_done()

@@ -11,6 +11,7 @@ from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.sink import Sink
 from clusterlink_engine.wire.batch import split
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.frames import FramePool
 from tests.fake_broker.broker import NODE, PRODUCE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import PRODUCER_ID, batch, cursor, produce_answer, produced
@@ -29,6 +30,7 @@ class Running:
         self.sink = Sink(cluster, NODE, 3.0, self.on_moved)
         self.cursor = cursor(0)
         self.cursor.sink = self.sink
+        self.sink.add(self.cursor)
 
     def on_moved(self) -> None:
         self.moved += 1
@@ -37,7 +39,9 @@ class Running:
         """A fetch brings batches of three records."""
         data = bytearray(b"".join(batch(offset) for offset in offsets))
         whole = Frame(self.budget, memoryview(data), FramePool())
-        self.cursor.fetched(split(memoryview(data)), whole, 0, 1000)
+        self.cursor.fetched(
+            split(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
+        )
         whole.release()
 
 

@@ -1,16 +1,14 @@
 """What cannot be mirrored exactly ends in FAILED, with what and where in the reason; nothing shifted is ever written."""
 
-import itertools
 import re
 import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Producer
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
-from tests.support import produce, raw, topics
+from tests.support import produce, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
 from tests.support.waiting import wait_until
@@ -28,87 +26,6 @@ def _assert_fails(engine: EngineProcess, topic: str, error: str, message: str) -
         engine.kill()
         engine.start()
         assert engine.state(topic) == "FAILED"
-
-
-def _transactional(bootstrap: str, topic: str) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic, "log_level": 0})
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    producer.produce(topic, b"in a transaction", partition=0)
-    producer.commit_transaction(30)
-
-
-def _compacted(bootstrap: str, topic: str) -> None:
-    """Writes two values of each key, and waits until the cleaner has removed the first ones."""
-    settings = {"batch.num.messages": 1, "linger.ms": 0}
-    numbers = itertools.count()
-
-    def has_hole() -> bool:
-        again = [produce.Record(b"k%d" % n, b"%d" % next(numbers)) for n in range(5)]  # a later write rolls the segment
-        produce.write(bootstrap, topic, again, settings=settings)
-        end = topics.log_ends(bootstrap, topic)[0]
-        first, _ = next(raw.batches(raw.leaders(bootstrap, topic)[0], topic, 0, 0, end))
-        return first > 0
-
-    wait_until(has_hole, 30, "the cleaner to remove the first record")
-
-
-def test_transactional_records(
-    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
-) -> None:
-    """What comes before them is mirrored; the neighbouring partition goes on."""
-    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=2)
-    produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(20, partitions=2))
-    _transactional(source_cluster.bootstrap_servers, topic_name)
-    engine = start_engine()
-    engine.create_link("link", source_cluster.bootstrap_servers)
-    engine.create_mirror("link", topic_name)
-    _assert_fails(
-        engine, topic_name, "TRANSACTIONAL_RECORDS", f"{topic_name}-0: .* transactional records at offset 10;"
-    )
-    more = [produce.Record(b"k", b"v", partition=1)] * 5
-    produce.write(source_cluster.bootstrap_servers, topic_name, more)
-    ends = {0: 10, 1: 15}
-    wait_until(lambda: topics.log_ends(destination_cluster.bootstrap_servers, topic_name) == ends, 30, "the neighbour")
-
-
-def test_compaction_holes(source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
-    """A log with holes is not shifted together."""
-    config = {
-        "cleanup.policy": "compact",
-        "segment.ms": "100",
-        "min.cleanable.dirty.ratio": "0.01",
-        "max.compaction.lag.ms": "100",
-    }
-    topics.create(source_cluster.bootstrap_servers, topic_name, config=config)
-    _compacted(source_cluster.bootstrap_servers, topic_name)
-    engine = start_engine()
-    engine.create_link("link", source_cluster.bootstrap_servers)
-    engine.create_mirror("link", topic_name)
-    _assert_fails(engine, topic_name, "OFFSET_GAP", r"no records at offsets 0 to \d+")
-
-
-def test_a_log_start_above_zero(source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
-    """A source that has lost its first records cannot be mirrored yet."""
-    topics.create(source_cluster.bootstrap_servers, topic_name)
-    produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(20))
-    topics.delete_records(source_cluster.bootstrap_servers, topic_name, {0: 7})
-    engine = start_engine()
-    engine.create_link("link", source_cluster.bootstrap_servers)
-    mirror = engine.create_mirror("link", topic_name)
-    assert mirror.error == "LOG_START_ABOVE_ZERO"
-    _assert_fails(engine, topic_name, "LOG_START_ABOVE_ZERO", "starts at offset 7")
-
-
-def test_timestamps_of_the_broker(source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
-    """LogAppendTime batches would show other times on the mirror."""
-    config = {"message.timestamp.type": "LogAppendTime"}
-    topics.create(source_cluster.bootstrap_servers, topic_name, config=config)
-    produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(20))
-    engine = start_engine()
-    engine.create_link("link", source_cluster.bootstrap_servers)
-    engine.create_mirror("link", topic_name)
-    _assert_fails(engine, topic_name, "LOG_APPEND_TIME_RECORDS", r"LogAppendTime\) of the batch at offsets? 0")
 
 
 def test_a_foreign_write_to_an_idle_mirror(

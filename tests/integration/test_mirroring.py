@@ -47,7 +47,7 @@ def test_settings_of_a_mirror_topic_follow_the_source_except_for_what_mirroring_
     engine.create_mirror("link", topic_name)
     expected = {
         "segment.bytes": "10485760",
-        "max.message.bytes": "2000000",
+        "max.message.bytes": "2147483647",
         "retention.ms": "-1",
         "retention.bytes": "-1",
         "compression.type": "producer",

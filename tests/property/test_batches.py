@@ -67,7 +67,7 @@ def batches(draw: st.DrawFn) -> Made:
         struct.pack_into(">h", batch, 21, struct.unpack_from(">h", batch, 21)[0] | codec)
     # LogAppendTime, control and delete-horizon bits, and holes as the cleaner leaves them: the header tells, unchanged.
     (attributes,) = struct.unpack_from(">h", batch, 21)  # gzip is left out where it gains nothing
-    attributes |= draw(st.sampled_from([0, 0x08, 0x20, 0x40, 0x68]))
+    attributes |= draw(st.sampled_from([0, 0x08, 0x20, 0x10, 0x40, 0x68]))
     last_delta = len(records) - 1 + draw(st.sampled_from([0, 0, 1, 1000]))
     struct.pack_into(">hi", batch, 21, attributes, last_delta)
     sealed(batch)
@@ -94,6 +94,8 @@ def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) 
             2,
             len(batch.data),
             *batch.producer,
+            *struct.unpack_from(">i", batch.data, 12),
+            *struct.unpack_from(">q", batch.data, 35),
         )
         for batch in made
     ]
@@ -116,8 +118,10 @@ def test_a_patched_batch_is_ours_and_its_records_are_untouched(
     assert theirs.base_offset == 0
     assert (theirs.producer_id, theirs.producer_epoch, theirs.base_sequence) == (producer_id, epoch, sequence)
     assert struct.unpack_from(">i", ours, 12) == (-1,)  # leader epoch
-    # From the attributes on, nothing else has changed; length and magic neither.
-    assert ours[21 : _PATCHED.start] == made.data[21 : _PATCHED.start]
+    # From the attributes on, nothing else has changed, but the transactional and the delete horizon bits; length and magic
+    # neither.
+    assert struct.unpack_from(">h", ours, 21) == (made.attributes & ~0x50,)
+    assert ours[23 : _PATCHED.start] == made.data[23 : _PATCHED.start]
     assert ours[_PATCHED.stop :] == made.data[_PATCHED.stop :]
     assert ours[8:12] + ours[16:17] == made.data[8:12] + made.data[16:17]
     (again,) = split(memoryview(ours))
@@ -127,6 +131,8 @@ def test_a_patched_batch_is_ours_and_its_records_are_untouched(
         producer_id=producer_id,
         producer_epoch=epoch,
         base_sequence=sequence,
+        leader_epoch=-1,
+        attributes=made.attributes & ~0x50,
     )
     if made.attributes & 7 <= GZIP and not made.attributes & 0x20:  # kafka-python reads control records as such
         assert [record[1:] for record in map(_facts, DefaultRecordBatch(made.data))] == [

@@ -5,10 +5,10 @@ from itertools import accumulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.mirror.batches import CONTROL_BIT, BatchHeader
 from clusterlink_engine.mirror.partition import WINDOW, Phase
 from clusterlink_engine.model.states import MirrorError
-from tests.property.broker_model import MODULUS, Broker, Entry, Writer
+from tests.property.broker_model import MARKER, MODULUS, Broker, Entry, Writer, kept
 
 _WORK = ["fetch", "send", "send", "arrive", "answer", "probe", "probe"]
 _LOSS = ["cut", "stale", "lose_again", "watch", "commit"]
@@ -45,6 +45,7 @@ def _begin(start: int, counts: list[int], writers: int) -> tuple[Broker, list[Wr
     broker = Broker()
     if start:
         copied = Entry(0, start, 0, 0)
+        broker.epoch = 0
         broker.entries.append(copied)
         broker.remembered.append(copied)
     broker.watermark = broker.end
@@ -89,6 +90,8 @@ def _happen(event: Event, broker: Broker, writers: list[Writer]) -> None:  # noq
         case "restart":
             if not writer.in_flight:
                 writer.restart()
+        case "succeed":
+            writers[number % len(writers)] = writer.succeed()
         case "forget_and_restart":
             if not writer.in_flight:
                 writer.restart()
@@ -97,6 +100,12 @@ def _happen(event: Event, broker: Broker, writers: list[Writer]) -> None:  # noq
             quiet = not any(other.in_flight or other.stale for other in writers)
             if quiet and len(broker.remembered) > 1:
                 broker.truncate()
+        case "truncate_and_lose":
+            # No leader loses records without a restart or another one's election, and both break connections.
+            if not any(other.in_flight or other.stale for other in writers) and len(broker.entries) > 1:
+                broker.truncate()
+                for other in writers:
+                    other.cut(0)
         case _:
             getattr(writer, kind)()
 
@@ -223,3 +232,103 @@ def test_a_foreign_write_is_found_even_if_the_broker_forgets(
     failure = writers[0].partition.failure
     assert failure is not None
     assert failure.error is MirrorError.FOREIGN_WRITE
+
+
+# What a log can hold, one letter a batch: whole ones of 1 to 4 records, one with every second record of 5, a marker, a hole
+# of 3 before a whole one, and an emptied batch of 2.
+_KINDS = st.lists(st.sampled_from("1234hm_e"), min_size=8, max_size=25)
+
+
+def _log(start: int, kinds: list[str]) -> list[BatchHeader]:
+    batches: list[BatchHeader] = []
+    base = start
+    for kind in kinds:
+        size = {"h": 5, "m": 1, "_": 1, "e": 2}.get(kind) or int(kind)
+        base += 3 if kind == "_" else 0
+        records = {"h": 3, "e": 0}.get(kind, size)
+        attributes = CONTROL_BIT if kind == "m" else 0
+        batches.append(
+            BatchHeader(base, base + size - 1, records, attributes, 2, 100, -1, -1, -1, leader_epoch=len(batches) // 5)
+        )
+        base += size
+    return batches
+
+
+def _assert_exact_with_gaps(broker: Broker, source: list[BatchHeader], writer: Writer) -> None:
+    assert writer.partition.failure is None
+    assert broker.misplaced == 0
+    start = source[0].base_offset
+    visible = broker.visible
+    written = [entry for entry in broker.entries if entry.base + entry.size > start]
+    filled = [entry.base for entry in written if entry.sequence == MARKER]
+    copied = [
+        offset for entry in written if entry.sequence != MARKER for offset in range(entry.base, entry.base + entry.size)
+    ]
+    assert sorted(offset for offset in copied if offset >= start) == sorted(visible)
+    assert len(filled) == len(set(filled))
+    assert not visible.intersection(filled)
+    assert broker.end == source[-1].last_offset + 1
+
+
+@settings(max_examples=400)
+@given(
+    start=st.sampled_from([0, 1000]),
+    kinds=_KINDS,
+    events=_events([*_WORK, *_WORK, *_LOSS, "refuse", "doubt", "restart", "succeed", "truncate_and_lose"]),
+)
+def test_gaps_are_filled_once_and_data_is_never_shifted_whatever_fails(
+    start: int, kinds: list[str], events: list[Event]
+) -> None:
+    broker, writers = _begin_log(start, kinds)
+    for event in events:
+        _happen(event, broker, writers)
+        assert broker.misplaced == 0
+    _finish(broker, writers)
+    _assert_exact_with_gaps(broker, writers[0].source, writers[0])
+
+
+@settings(max_examples=200)
+@given(
+    kinds=_KINDS,
+    events=_events([*_WORK, *_WORK, *_LOSS, "doubt", "restart", "succeed", "forget"]),
+)
+def test_gaps_are_filled_once_even_if_the_broker_forgets(kinds: list[str], events: list[Event]) -> None:
+    broker, writers = _begin_log(0, kinds)
+    for event in events:
+        _happen(event, broker, writers)
+        assert broker.misplaced == 0
+    _finish(broker, writers)
+    _assert_exact_with_gaps(broker, writers[0].source, writers[0])
+
+
+@settings(max_examples=200)
+@given(
+    kinds=_KINDS,
+    before=_events([*_WORK, *_WORK, "commit"]),
+    foreign=st.integers(0, 3),
+    after=_events([*_WORK, *_WORK, "commit", "watch"]),
+)
+def test_a_foreign_write_is_found_in_a_log_with_gaps(
+    kinds: list[str], before: list[Event], foreign: int, after: list[Event]
+) -> None:
+    """Unless, in the same moment, a connection breaks, and as many markers are lost as somebody else wrote."""
+    broker, writers = _begin_log(0, kinds)
+    for event in before:
+        _happen(event, broker, writers)
+    broker.foreign(foreign + 1)
+    for event in after:
+        _happen(event, broker, writers)
+    _finish(broker, writers)
+    failure = writers[0].partition.failure
+    assert failure is not None
+    assert failure.error is MirrorError.FOREIGN_WRITE
+
+
+def _begin_log(start: int, kinds: list[str]) -> tuple[Broker, list[Writer]]:
+    broker, writers = _begin(start, [1], 1)
+    source = _log(start, kinds)
+    broker.visible = frozenset(offset for batch in source for offset in kept(batch))
+    writers = [Writer(broker, source)]
+    for step in (writers[0].probe, writers[0].probe, writers[0].probe, writers[0].fetch):
+        step()
+    return broker, writers

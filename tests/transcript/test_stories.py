@@ -25,7 +25,7 @@ def test_there_are_stories() -> None:
 
 @pytest.mark.parametrize(
     ("told", "instead"),
-    [("next 100", "next 101"), ("with sequence 100", "with sequence 101"), ("    taken", "    not taken")],
+    [("next 100", "next 101"), ("with sequence 100", "with sequence 101"), ("    copy", "    gap")],
 )
 def test_a_changed_outcome_is_a_difference(told: str, instead: str) -> None:
     written = (Path(__file__).parent / "stories" / "start_on_an_empty_log.txt").read_text(encoding="utf-8")

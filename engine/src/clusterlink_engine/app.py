@@ -13,6 +13,7 @@ from clusterlink_engine.admin.topics import ConfluentTopicAdmin
 from clusterlink_engine.api.server import Engine, Server
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
+from clusterlink_engine.control.progress import ProgressKeeper
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import LocalTopics
@@ -20,7 +21,9 @@ from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, is_retriable
 from clusterlink_engine.model.resources import Link
 from clusterlink_engine.replication.buffers import Budget
+from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.tenure import Tenure, clock
 from clusterlink_engine.settings import Settings
 from clusterlink_engine.store.records import Claim
 from clusterlink_engine.store.state_topic import StateTopic
@@ -111,6 +114,8 @@ class _Running:
         end: Callable[[BaseException], None],
     ) -> "_Running":
         tasks = Tasks(end)
+        tenure = Tenure(1, clean=False)
+        tenure.extend(clock() + 10**9)
         timeout = settings.replication.request_timeout_ms / 1000
         admin = ConfluentTopicAdmin(
             Side.LOCAL, settings.local_cluster.bootstrap_servers, settings.local_cluster, timeout
@@ -118,12 +123,14 @@ class _Running:
         topics = LocalTopics(cluster, admin, settings.state.topic)
 
         def make(link: Link) -> LinkRuntime:
-            return LinkRuntime(link, state, local, on_fatal=end, on_metadata=watch.remote_seen, on_failed=watch.failed)
+            watcher = Watcher(failed=watch.failed, epochs_changed=progress.epochs_changed, overtaken=progress.overtaken)
+            return LinkRuntime(link, state, local, on_fatal=end, on_metadata=watch.remote_seen, watcher=watcher)
 
         runtimes = Runtimes(make)
         watch = Watch(state, runtimes, topics, admin, tasks)
+        progress = ProgressKeeper(state, tasks)
         side = LocalSide(cluster, settings.replication, tasks, watch.local_seen)
-        local = Local(cluster, admin, side, Budget(settings.replication.buffer_bytes))
+        local = Local(cluster, admin, side, Budget(settings.replication.buffer_bytes), tenure)
         mirror_topics = MirrorTopics(state, runtimes, local, topics, tasks)
         links = Links(state, runtimes, cluster, settings.limits)
         engine = Engine(links, mirror_topics, runtimes, settings.limits, cluster.cluster_id, instance_id)

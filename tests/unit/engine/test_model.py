@@ -114,7 +114,7 @@ def test_a_mirror_has_the_sources_settings_and_what_mirroring_needs() -> None:
     assert mirrored() == {
         "cleanup.policy": "compact",
         "compression.type": "producer",
-        "max.message.bytes": "2000000",
+        "max.message.bytes": "2147483647",
         "message.timestamp.after.max.ms": "9223372036854775807",
         "message.timestamp.before.max.ms": "9223372036854775807",
         "message.timestamp.difference.max.ms": "9223372036854775807",

@@ -10,6 +10,7 @@ from clusterlink_engine.model.resources import (
     Failure,
     Link,
     MirrorTopic,
+    PartitionProgress,
     Phase,
     RemoteCluster,
     Stored,
@@ -39,7 +40,7 @@ MIRROR = MirrorTopic(
     replication_factor=3,
     config={"segment.ms": "1"},
     phase=Phase.ACTIVE,
-    failures={2: Failure(error=MirrorError.OFFSET_GAP, message="Ein Loch: ä")},
+    failures={2: Failure(error=MirrorError.FOREIGN_WRITE, message="Ein Loch: ä")},
     start_offsets={0: 2**40, 1: 7},
 )
 DETACHED = DetachedMirror(
@@ -51,18 +52,20 @@ DETACHED = DetachedMirror(
     log_ends={0: 5, 10: 2**40},
     failure="FAILED",
 )
+PROGRESS = PartitionProgress(name="eu.orders/3", topic_id="0" * 32, source_epochs=((0, 0), (4, 17)), lost_offsets=9)
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("link", LINK), ("mirror", MIRROR), ("detached", DETACHED), ("claim", CLAIM)]
+    ("kind", "value"),
+    [("link", LINK), ("mirror", MIRROR), ("detached", DETACHED), ("partition", PROGRESS), ("claim", CLAIM)],
 )
 def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
     assert records.decode(records.key_of(kind, "x"), records.encode(value)) == value
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, CLAIM)] == list(records.KINDS.values())
+    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, CLAIM)] == list(records.KINDS.values())
 
 
 def test_the_same_object_is_the_same_bytes() -> None:
@@ -73,10 +76,10 @@ def test_the_same_object_is_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 2, "value": {}},
-        {"version": 2},
-        {"version": 2, "value": [1]},
-        {"version": 2, "value": None, "more": 1},
+        {"version": 3, "value": {}},
+        {"version": 3},
+        {"version": 3, "value": [1]},
+        {"version": 3, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )
@@ -115,3 +118,19 @@ def test_rubbish_is_refused_and_named(data: bytes) -> None:
     with pytest.raises(StateError, match='state record "link/eu" cannot be read') as caught:
         records.decode("link/eu", data)
     assert not isinstance(caught.value, StateTooNewError)
+
+
+def test_what_the_first_version_could_not_mirror_goes_on() -> None:
+    mirror = MirrorTopic(
+        name="m", link="l", source_topic="m", source_topic_id="0" * 32, partition_count=2, replication_factor=1
+    )
+    value = mirror.model_dump(mode="json")
+    value["failures"] = {
+        "0": {"error": "OFFSET_GAP", "message": "compaction"},
+        "1": {"error": "FOREIGN_WRITE", "message": "somebody"},
+    }
+    for name in ("first_offsets", "seed_until"):
+        del value[name]
+    decoded = records.decode("mirror/m", json.dumps({"version": 1, "value": value}).encode())
+    failure = Failure(error=MirrorError.FOREIGN_WRITE, message="somebody")
+    assert decoded == mirror.model_copy(update={"failures": {1: failure}})

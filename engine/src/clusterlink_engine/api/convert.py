@@ -28,6 +28,7 @@ def link_spec(message: v1.Link) -> LinkSpec:
         security_protocol=remote.security_protocol or "PLAINTEXT",
         topic_prefix=message.topic_prefix,
         paused=message.paused,
+        mirror_start_offset=message.mirror_start_offset or "earliest",
         topic_config_sync_ms=message.topic_config_sync.interval_ms or DEFAULT_TOPIC_CONFIG_SYNC_MS,
         topic_config_include=tuple(message.topic_config_sync.include),
         config=dict(message.config),
@@ -69,6 +70,7 @@ def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Li
         ),
         topic_prefix=stored.topic_prefix,
         paused=stored.paused,
+        mirror_start_offset=stored.mirror_start_offset,
         topic_config_sync=v1.TopicConfigSync(
             interval_ms=stored.topic_config_sync.interval_ms,
             include=stored.topic_config_sync.include or sorted(CONFIGURABLE),

@@ -241,6 +241,7 @@ def _link(
         remote=remote,
         topic_prefix=spec.topic_prefix,
         paused=spec.paused,
+        mirror_start_offset=spec.mirror_start_offset,
         topic_config_sync=TopicConfigSync(
             interval_ms=spec.topic_config_sync_ms, include=tuple(sorted(spec.topic_config_include))
         ),
@@ -268,6 +269,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         security_protocol=link.remote.security_protocol,
         topic_prefix=link.topic_prefix,
         paused=link.paused,
+        mirror_start_offset=link.mirror_start_offset,
         topic_config_sync_ms=link.topic_config_sync.interval_ms,
         topic_config_include=link.topic_config_sync.include,
         config=link.config,

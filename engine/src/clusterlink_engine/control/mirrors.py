@@ -8,7 +8,9 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping
 
+from clusterlink_engine.control.beginning import begin_of
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
+from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.errors import (
@@ -44,6 +46,7 @@ class MirrorTopics:
         self._admin = local.admin
         self._tasks = tasks
         self._finishing: set[str] = set()
+        self._seeding: dict[str, asyncio.Task[None]] = {}
 
     def get(self, name: str, link: str = "") -> MirrorTopic:
         """Answers a mirror topic; of a certain link, if one is named.
@@ -161,6 +164,7 @@ class MirrorTopics:
             if keep_topic and mirror.phase is Phase.ACTIVE:
                 await self._detach(mirror, runtime)
                 return
+            self._stop_seeding(name)
             mirror = await self._change(name, {"phase": Phase.DELETING})
             await runtime.replication.stop(name, DRAIN_SECONDS)
             await self._complete_or_go_on(mirror)
@@ -258,28 +262,27 @@ class MirrorTopics:
         runtime = self._runtimes[mirror.link]
         if mirror.phase is Phase.DELETING:
             await self._topics.delete(mirror)
-            await self._state.write(gone={mirror.name: "mirror"})
+            progress = [name for name in self._state.partitions if name.rpartition("/")[0] == mirror.name]
+            await self._state.write(gone={mirror.name: "mirror", **dict.fromkeys(progress, "partition")})
             log.info("mirror topic %s deleted", mirror.name)
             return mirror
         if mirror.phase is Phase.CREATING:
             mirror = await self._create_topic(mirror, runtime, first=first)
         runtime.mirror(mirror)
+        if mirror.phase is Phase.SEEDING:
+            self._start_seeding(mirror)
         await self._first_probe(mirror, runtime)
         log.info("mirror topic %s of %s on link %s is set up", mirror.name, mirror.source_topic, mirror.link)
         return self._state.mirrors.get(mirror.name, mirror)
 
     async def _create_topic(self, mirror: MirrorTopic, runtime: LinkRuntime, *, first: bool) -> MirrorTopic:
-        source = (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic]
-        settings = mirror_settings(
-            source,
-            known=await self._topics.known_settings(),
-            include=self._link(mirror.link).topic_config_sync.include,
-            overrides=mirror.config,
-            # The cluster's default is not known before the topic is there; the sync mends what depends on it.
-            replication_factor=max(mirror.replication_factor, 1),
-        )
+        # The cluster's default of the replication factor is not known before the topic is there; the sync mends what
+        # depends on it.
+        settings = await self._settings(mirror, runtime)
+        is_compacted = "compact" in settings.get("cleanup.policy", "")
+        begin = await begin_of(runtime.cluster, mirror, self._link(mirror.link), is_compacted=is_compacted)
         try:
-            topic_id = await self._topics.create(mirror, settings, first=first)
+            topic_id = await self._topics.create(mirror, {**settings, **begin.settings}, first=first)
         except (BrokerRefusedError, AlreadyExistsError) as error:
             if is_retriable(error):
                 raise
@@ -295,10 +298,52 @@ class MirrorTopics:
             ) from error
         created = {
             "topic_id": topic_id,
-            "phase": Phase.ACTIVE,
+            "phase": Phase.SEEDING if begin.settings else Phase.ACTIVE,
+            "first_offsets": begin.first_offsets,
+            "seed_until": begin.seed_until,
             "replication_factor": await self._topics.replication_factor(mirror.name),
         }
         return await self._change(mirror.name, created)
+
+    async def _settings(self, mirror: MirrorTopic, runtime: LinkRuntime) -> dict[str, str]:
+        """Answers the settings of a mirror topic that is seeded."""
+        return mirror_settings(
+            (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic],
+            known=await self._topics.known_settings(),
+            include=self._link(mirror.link).topic_config_sync.include,
+            overrides=mirror.config,
+            replication_factor=max(mirror.replication_factor, 1),
+        )
+
+    def _start_seeding(self, mirror: MirrorTopic) -> None:
+        if mirror.name not in self._seeding:
+            self._seeding[mirror.name] = self._tasks.start(f"seed {mirror.name}", self._seed(mirror))
+
+    def _stop_seeding(self, name: str) -> None:
+        task = self._seeding.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    async def _seed(self, mirror: MirrorTopic) -> None:
+        """Seeds a mirror topic, and makes it ACTIVE with the settings of its source; as often as it takes."""
+        name = mirror.name
+        cursors = lambda: self._runtimes[mirror.link].replication.cursors(name)  # noqa: E731 - the runtime may change
+        await Seeding(mirror, self._topics.cluster, self._admin, cursors).run()
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            try:
+                async with self._state.locked("mirror", name):
+                    await self._admin.alter(name, await self._settings(mirror, self._runtimes[mirror.link]))
+                    await self._change(name, {"phase": Phase.ACTIVE})
+                    self._seeding.pop(name, None)
+                break
+            except ClusterlinkError as error:
+                log.warning("seeding of mirror topic %s: %s", name, error)
+                if not is_retriable(error):
+                    raise
+            await backoff.wait()
+        self._runtimes[mirror.link].config_sync.hurry()
+        log.info("mirror topic %s is seeded", name)
 
     def _go_on(self, mirror: MirrorTopic) -> None:
         if mirror.name not in self._finishing:
@@ -312,7 +357,7 @@ class MirrorTopics:
         while True:
             async with self._state.locked("mirror", name):
                 mirror = self._state.mirrors.get(name)
-                if mirror is None or mirror.phase is Phase.ACTIVE:
+                if mirror is None or mirror.phase is Phase.ACTIVE or name in self._seeding:
                     return
                 try:
                     await self._complete(mirror)

@@ -11,9 +11,10 @@ from clusterlink_engine.model.properties import value_of
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase, RemoteCluster
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.replication.buffers import Budget
-from clusterlink_engine.replication.cursor import FailureHandler
+from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.settings import Security
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
@@ -27,12 +28,13 @@ DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The local cluster, shared by all links: connections, administration, the writing side, the buffer budget."""
+    """The local cluster, shared by all links: connections, administration, the writing side, buffers, the right to write."""
 
     cluster: Cluster
     admin: TopicAdmin
     side: LocalSide
     budget: Budget
+    tenure: Tenure
 
 
 def open_remote(remote: RemoteCluster, config: dict[str, str]) -> Cluster:
@@ -58,7 +60,7 @@ class LinkRuntime:
         *,
         on_fatal: FatalHandler,
         on_metadata: Callable[[str, Metadata], None],
-        on_failed: FailureHandler,
+        watcher: Watcher,
     ) -> None:
         self.cluster = open_remote(link.remote, link.config)
         timeout = value_of(link.config, "request.timeout.ms") / 1000
@@ -72,8 +74,10 @@ class LinkRuntime:
             local=local.side,
             budget=local.budget,
             tasks=self._tasks,
+            tenure=local.tenure,
+            progress=state.progress,
             on_metadata=lambda metadata: on_metadata(link.name, metadata),
-            on_failed=on_failed,
+            watcher=watcher,
         )
         self.config_sync = TopicConfigSync(
             self.admin, local.admin, lambda: state.links.get(link.name, link), self._mirrors_in_step
@@ -99,7 +103,8 @@ class LinkRuntime:
 
     def mirror(self, mirror: MirrorTopic) -> None:
         """Mirrors a topic if it is to be mirrored now."""
-        if mirror.phase is Phase.ACTIVE and not mirror.paused and not self._state.links[self._name].paused:
+        is_there = mirror.phase in (Phase.SEEDING, Phase.ACTIVE)
+        if is_there and not mirror.paused and not self._state.links[self._name].paused:
             self.replication.mirror(mirror)
             self.config_sync.hurry()
 
@@ -120,7 +125,7 @@ class LinkRuntime:
         """Answers a mirror topic's state now; what needs a user comes before what ends by itself."""
         link = self._state.links[self._name]
         state = self.link_state(link)
-        if mirror.phase is not Phase.ACTIVE:
+        if mirror.phase in (Phase.CREATING, Phase.DELETING):
             return MirrorTopicState.CREATING
         if mirror.failures:
             return MirrorTopicState.FAILED
@@ -130,7 +135,15 @@ class LinkRuntime:
             return MirrorTopicState.PAUSED
         if link.paused:
             return MirrorTopicState.LINK_PAUSED
-        return MirrorTopicState.SOURCE_UNAVAILABLE if state is LinkState.UNAVAILABLE else MirrorTopicState.ACTIVE
+        if state is LinkState.UNAVAILABLE or self._is_unreachable(mirror):
+            return MirrorTopicState.SOURCE_UNAVAILABLE
+        seeding = any(cursor.core.is_seeding for cursor in self.replication.cursors(mirror.name))
+        is_seeding = seeding or mirror.phase is Phase.SEEDING
+        return MirrorTopicState.SEEDING if is_seeding else MirrorTopicState.ACTIVE
+
+    def _is_unreachable(self, mirror: MirrorTopic) -> bool:
+        """Tells whether a partition of the source has no leader that answers."""
+        return any(cursor.source is None or cursor.fetch_error for cursor in self.replication.cursors(mirror.name))
 
     def _mirrors_in_step(self) -> list[MirrorTopic]:
         link = self._state.links.get(self._name)

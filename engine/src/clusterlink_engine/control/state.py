@@ -6,14 +6,19 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from clusterlink_engine.errors import StateError, StateUnavailableError
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Named, Stored
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Named, PartitionProgress, Stored
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.store.state_topic import Records, StateTopic
 from clusterlink_engine.tasks import FatalHandler
 
 Object = TypeVar("Object", bound=Named)
 
-_KINDS: dict[type[Stored], str] = {Link: "link", MirrorTopic: "mirror", DetachedMirror: "detached"}
+_KINDS: dict[type[Stored], str] = {
+    Link: "link",
+    MirrorTopic: "mirror",
+    DetachedMirror: "detached",
+    PartitionProgress: "partition",
+}
 
 
 class State:
@@ -28,6 +33,7 @@ class State:
         self.links: dict[str, Link] = {}
         self.mirrors: dict[str, MirrorTopic] = {}
         self.detached: dict[str, DetachedMirror] = {}
+        self.partitions: dict[str, PartitionProgress] = {}
         self._store = store
         self._on_fatal = on_fatal
         self._writing = asyncio.Lock()
@@ -78,6 +84,16 @@ class State:
                 await self._write({self._key(changed): changed})
             return changed
 
+    def progress(self, topic: str, topic_id: str, index: int) -> PartitionProgress:
+        """Answers what is remembered of a partition; a new record if nothing is."""
+        name = f"{topic}/{index}"
+        found = self.partitions.get(name)
+        return (
+            found
+            if found is not None and found.topic_id == topic_id
+            else PartitionProgress(name=name, topic_id=topic_id)
+        )
+
     def mirrors_of(self, link: str) -> list[MirrorTopic]:
         """Answers the mirror topics of a link, by name."""
         return [mirror for _, mirror in sorted(self.mirrors.items()) if mirror.link == link]
@@ -98,7 +114,12 @@ class State:
                 self._tables()[kind][name] = value
 
     def _tables(self) -> dict[str, dict[str, Any]]:
-        return {"link": self.links, "mirror": self.mirrors, "detached": self.detached}
+        return {
+            "link": self.links,
+            "mirror": self.mirrors,
+            "detached": self.detached,
+            "partition": self.partitions,
+        }
 
     @staticmethod
     def _key(value: Named) -> str:

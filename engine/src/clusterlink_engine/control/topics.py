@@ -1,7 +1,7 @@
 """Topics of the local cluster, as the life of mirror topics needs them."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError
@@ -100,23 +100,12 @@ class LocalTopics:
         Raises:
             KafkaError: A leader does not answer, or refuses.
         """
-        ends: dict[int, int] = {}
-        by_leader: dict[int, list[logs.TopicPartition]] = {}
-        for index, partition in topic.partitions.items():
-            if partition.leader < 0:
-                raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=self.cluster.side)
-            by_leader.setdefault(partition.leader, []).append((topic.name, index))
-        for leader, partitions in by_leader.items():
-            for (_, index), end in (await logs.log_ends(self.cluster, leader, partitions)).items():
-                if end.error:
-                    raise refused(end.error, f"Reading the log end of {topic.name}-{index}", self.cluster.side)
-                ends[index] = end.offset
-        return ends
+        return await read_offsets(self.cluster, topic, logs.log_ends)
 
     async def replication_factor(self, name: str) -> int:
         """Answers the number of replicas of a topic's first partition."""
         topic = await self.visible(name)
-        return topic.partitions[min(topic.partitions)].replicas
+        return len(topic.partitions[min(topic.partitions)].replicas)
 
     async def known_settings(self) -> Collection[str]:
         """Answers the names of the topic settings that the local cluster knows."""
@@ -145,3 +134,28 @@ class LocalTopics:
                 f'The topic "{name}" has no leaders for all its partitions after {_VISIBLE_SECONDS:g} s.',
                 side=self.cluster.side,
             ) from error
+
+
+OffsetReader = Callable[
+    [Cluster, int, Collection[logs.TopicPartition]], Awaitable[dict[logs.TopicPartition, logs.LogEnd]]
+]
+
+
+async def read_offsets(cluster: Cluster, topic: TopicInfo, reader: OffsetReader) -> dict[int, int]:
+    """Answers an offset of each partition of a topic, as a function of `wire.logs` reads it from a leader.
+
+    Raises:
+        KafkaError: A leader does not answer, or refuses.
+    """
+    offsets: dict[int, int] = {}
+    by_leader: dict[int, list[logs.TopicPartition]] = {}
+    for index, partition in topic.partitions.items():
+        if partition.leader < 0:
+            raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=cluster.side)
+        by_leader.setdefault(partition.leader, []).append((topic.name, index))
+    for leader, partitions in by_leader.items():
+        for (_, index), found in (await reader(cluster, leader, partitions)).items():
+            if found.error:
+                raise refused(found.error, f"Reading an offset of {topic.name}-{index}", cluster.side)
+            offsets[index] = found.offset
+    return offsets

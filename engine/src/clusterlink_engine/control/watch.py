@@ -76,7 +76,7 @@ class Watch:
         return [
             mirror
             for mirror in self._state.mirrors.values()
-            if mirror.phase is Phase.ACTIVE and link in (None, mirror.link) and self._cursors(mirror)
+            if mirror.phase in (Phase.SEEDING, Phase.ACTIVE) and link in (None, mirror.link) and self._cursors(mirror)
         ]
 
     def _cursors(self, mirror: MirrorTopic) -> list[Cursor]:

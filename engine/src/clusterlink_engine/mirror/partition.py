@@ -1,30 +1,42 @@
 """One mirrored partition as a state machine: events in, actions out.
 
-The promise: a batch is only ever appended at the offset that it has at the source. Stock Kafka has no "write at offset",
-but the sequence numbers of an idempotent producer are a compare-and-append (KIP-98): the broker appends a batch only if
-its first sequence follows the last one that the partition remembers of the producer id. So sequences are a function of the
-position in the log, not of who writes: while a log has no gaps, the sequence of a record is its offset modulo 2^31.
+The promise: a batch is only ever appended at the offset that it has at the source, and an offset at which nobody may see
+anything is only ever filled once. Stock Kafka has no "write at offset", but the sequence numbers of an idempotent producer are
+a compare-and-append (KIP-98): the broker appends a batch only if its first sequence follows the last one that the partition
+remembers of the producer id in its epoch. Gaps are filled by transaction markers, which have no sequence: for them the log end
+is compared, by the one owner that a partition has.
+
+Epoch 0 stands for "no gap was filled yet": there the sequence of a record is its offset modulo 2^31. The first marker raises
+the epoch, and from then on sequences count the records since the epoch began.
 
 The caller's duties, in this order:
 
 1. Carry out the action that a method answers before it calls the next one.
-2. Send batches in the order in which `accept` took them, each while `may_send`, with what `take` answers.
-3. Call `acknowledge` for each answer in the order of sending, or `lose` once if answers will never come.
+2. Write the pieces that `plan` and `Seed` gave, in their order: batches while `may_send`, with what `take` answers, gaps when
+   `may_fill`, with what `begin_fill` answers.
+3. Call `acknowledge` for each batch in the order of sending and `filled` for each fill, or `lose` once if answers will never
+   come.
 4. Begin to probe only when nothing is unanswered (`may_probe`), and read in the order that `Probe` describes.
+5. Store `source_epochs` when `epochs_unstored`, then call `epochs_stored`.
 """
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from clusterlink_engine.mirror.batches import BatchHeader, Refusal, refuse
+from clusterlink_engine.mirror.batches import CONTROL_BIT, BatchHeader, Refusal
+from clusterlink_engine.mirror.pieces import Filler, Gap, Piece, read
 from clusterlink_engine.model.states import MirrorError
 
 # A broker remembers the last five batches of a producer (ProducerStateEntry): more in flight could not be deduplicated.
 WINDOW = 5
 
 SEQUENCE_MASK = 2**31 - 1
+
+# Of a producer, in the protocol a signed 16-bit number.
+LAST_EPOCH = 2**15 - 1
 
 
 class Phase(Enum):
@@ -47,10 +59,23 @@ class Appended(Enum):
 
 
 class Flight(NamedTuple):
-    """A batch that was sent and not answered: offsets from `base_offset` up to and without `end_offset`."""
+    """A batch that was sent and not answered: offsets from `base_offset` up to and without `end_offset`.
+
+    `next_sequence` follows its last one, in the epoch that it was sent with.
+    """
 
     base_offset: int
     end_offset: int
+    epoch: int
+    next_sequence: int
+
+
+class Fill(NamedTuple):
+    """A gap that is being filled: offsets from `first` up to and without `end`, by markers of this epoch."""
+
+    first: int
+    end: int
+    epoch: int
 
 
 class Producer(NamedTuple):
@@ -58,6 +83,19 @@ class Producer(NamedTuple):
 
     epoch: int
     last_sequence: int
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence that the broker expects next in this epoch."""
+        return (self.last_sequence + 1) & SEQUENCE_MASK
+
+
+class Certainty(NamedTuple):
+    """A log end that was read or acknowledged, and what the partition remembered there."""
+
+    offset: int
+    epoch: int
+    next_sequence: int
 
 
 class ProbeResult(NamedTuple):
@@ -68,7 +106,7 @@ class ProbeResult(NamedTuple):
         high_watermark: Read after `log_end`.
         log_start: First offset of the log.
         producer: What is remembered of our producer id; None if it is forgotten or was never seen.
-        last_batch: The batch that holds the last offset; only needed if `producer` is None and the log is not empty.
+        last_batch: The batch that holds the last offset; only needed if `needs_last_batch`.
         settled: Whether all was read a grace after the present leader had answered for the first time.
     """
 
@@ -108,7 +146,20 @@ class Trim:
     offset: int
 
 
-Action = Probe | Fail | Trim | None
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """Fill what the source has deleted already, as the next piece; a `Trim` removes it when it is written.
+
+    Attributes:
+        piece: The offsets.
+        lost: How many of them had records once that are not on the mirror.
+    """
+
+    piece: Filler
+    lost: int
+
+
+Action = Probe | Fail | Trim | Seed | None
 
 
 class Partition:
@@ -118,54 +169,109 @@ class Partition:
         phase: See Phase.
         log_start: First offset of the mirror's log; -1 before the first probe.
         log_end: End of the mirror's log as far as it is acknowledged or was read; -1 before the first probe.
-        next_offset: Where the next batch goes. log_end <= next_offset.
+        began_at: The log end as it was first read; -1 before.
+        next_offset: Where the next piece goes. log_end <= next_offset.
         fetch_offset: What to ask the source for. next_offset <= fetch_offset.
         source_high_watermark: As last heard from the source; -1 before.
+        source_last_stable: Likewise: the offset of the oldest record of an open transaction, or the high watermark.
+        source_epochs: Leader epoch of the source and the first offset fetched of it, in order; kept over restarts.
+        epochs_unstored: Whether nothing may be written before `source_epochs` is stored.
         failure: Not None exactly in FAILED.
         times_gone_back: How often the mirror's log end was found below what had been acknowledged.
+        bulk_until: Gaps below this offset are filled with records, which the mirror's cleaner removes, instead of markers.
+            Written by the cursor.
+        hold_at: Nothing that ends above this offset is written; None for no such limit. Written by the cursor.
+        last_filler: The offset of the last filler record that was planned below `bulk_until`; -1 if there was none.
     """
 
-    def __init__(self, name: str, producer_id: int, start_offset: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        producer_id: int,
+        start_offset: int = 0,
+        *,
+        first_offset: int = 0,
+        settled: bool = True,
+        source_epochs: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Begins in PROBING.
 
         Args:
             name: `topic-partition` of the mirror, for messages.
             producer_id: Of the link.
             start_offset: Log end when this link began to write here: what is below may carry other producer ids.
+            first_offset: Where the mirror begins, if the source's log begins before it.
+            settled: Whether nothing of an earlier owner can be pending in a broker.
+            source_epochs: As an earlier owner stored them.
         """
         self.name = name
         self.phase = Phase.PROBING
         self.log_start = -1
         self.log_end = -1
+        self.began_at = -1
         self.next_offset = -1
         self.fetch_offset = -1
         self.source_high_watermark = -1
+        self.source_last_stable = -1
+        self.source_epochs = list(source_epochs)
+        self.epochs_unstored = False
         self.failure: Refusal | None = None
         self.times_gone_back = 0
+        self.bulk_until = 0
+        self.hold_at: int | None = None
+        self.last_filler = -1
+        # Producer ids other than the link's that fill gaps; see `fill_by_transactions`.
+        self._fillers: frozenset[int] | None = None
         self._producer_id = producer_id
         self._start_offset = start_offset
+        self._first_offset = first_offset
         self._epoch = 0
         self._next_sequence = 0
+        # For markers. Above every epoch that an earlier owner can have used, so that its late ones are refused.
+        self._fill_epoch = 0
+        self._certain: Certainty | None = None
         self._window: deque[Flight] = deque()
+        self._fill: Fill | None = None
+        # A fill that may have happened in part.
+        self._doubtful_fill: Fill | None = None
         self._refusal: Refusal | None = None
         self._trimming = False
         self._trimmed_to = 0
+        # Below it are fillers that were never at the source, or will be.
+        self._seed_end = first_offset
         # Whether the broker remembers our producer id: if not, it takes any sequence, so nothing may follow a batch that is
         # not answered. Set by the first good answer or by a probe.
         self._remembered = False
-        # Whether something of ours may still be pending in a broker; ended by a settled reading only.
-        self._in_doubt = False
+        # Whether something of ours, or of an earlier owner, may still be pending in a broker; ended by a settled reading only.
+        self._in_doubt = not settled
 
     def __repr__(self) -> str:
+        fill = f" filling {self._fill.first}..{self._fill.end}" if self._fill is not None else ""
         return (
             f"<Partition {self.name} {self.phase.value} log {self.log_start}..{self.log_end} next {self.next_offset} fetch "
-            f"{self.fetch_offset} in flight {len(self._window)}>"
+            f"{self.fetch_offset} in flight {len(self._window)}{fill}>"
         )
 
+    def fill_by_transactions(self, producer_ids: Iterable[int]) -> None:
+        """Gaps are filled by empty transactions of these producer ids from now on, not by markers of our own."""
+        self._fillers = frozenset(producer_ids)
+
     @property
-    def may_send(self) -> bool:
-        """Whether one more batch may be sent."""
-        return self.phase is Phase.COPYING and len(self._window) < (WINDOW if self._remembered else 1)
+    def first_probe(self) -> Probe:
+        """What to begin with."""
+        return Probe(settle=self._in_doubt)
+
+    def may_send(self, end: int) -> bool:
+        """Tells whether the next batch, which ends before the offset `end`, may be sent."""
+        return self._may_write(end) and len(self._window) < (WINDOW if self._remembered else 1)
+
+    def may_fill(self, end: int) -> bool:
+        """Tells whether the next gap, which ends before the offset `end`, may be filled: all before it is acknowledged."""
+        return self._may_write(end) and not self._window
+
+    def _may_write(self, end: int) -> bool:
+        may = self.phase is Phase.COPYING and not self.epochs_unstored and self._fill is None
+        return may and (self.hold_at is None or end <= self.hold_at)
 
     @property
     def may_fetch(self) -> bool:
@@ -175,22 +281,46 @@ class Partition:
     @property
     def may_probe(self) -> bool:
         """Whether the mirror's log end means something: nothing of ours is unanswered."""
-        return self.phase is Phase.PROBING and not self._window
+        return self.phase is Phase.PROBING and not self._window and self._fill is None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something of ours, or of an earlier owner, may still be pending in a broker."""
+        return self._in_doubt
 
     @property
     def is_idle(self) -> bool:
         """Whether the mirror's log must not move."""
-        return self.phase is Phase.COPYING and not self._window
+        return self.phase is Phase.COPYING and not self._window and self._fill is None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether an open transaction at the source is all that the mirror waits for."""
+        return (
+            self.fetch_offset >= self.source_last_stable >= 0 and self.source_last_stable < self.source_high_watermark
+        )
+
+    @property
+    def is_seeding(self) -> bool:
+        """Whether the mirror has, or gets, fillers at its head that are not deleted yet."""
+        return self.log_start < self._seed_end
+
+    @property
+    def last_fetched_epoch(self) -> int:
+        """The source's leader epoch of what was fetched last before `fetch_offset`; -1 if it is not known (KIP-595)."""
+        return next((epoch for epoch, start in reversed(self.source_epochs) if start < self.fetch_offset), -1)
 
     # Events from the source.
 
-    def source_seen(self, log_start: int, high_watermark: int) -> Action:
+    def source_seen(self, log_start: int, high_watermark: int, last_stable: int) -> Action:
         """The source answered a fetch at `fetch_offset` with these ends."""
         if self.phase is not Phase.COPYING:
             return None
         self.source_high_watermark = high_watermark
+        self.source_last_stable = last_stable
         if log_start > self.fetch_offset:
             return self._overtaken(log_start)
+        log_start = max(log_start, self._first_offset)
         if self.log_start > max(log_start, self._trimmed_to):
             return self._fail(
                 MirrorError.MIRROR_TOPIC_CHANGED,
@@ -224,19 +354,50 @@ class Partition:
             return self._overtaken(log_start)
         return None
 
-    def accept(self, batch: BatchHeader) -> bool:
-        """A fetched batch: answers whether it must be sent.
+    def source_diverged(self, epoch: int, end_offset: int) -> Action:
+        """The source's log is another one than what was fetched, from `end_offset` on (KIP-595).
 
-        A batch that cannot be copied exactly stops fetching; `settle_refusal` fails the partition when all before it is
-        on the mirror.
+        Args:
+            epoch: The largest leader epoch in the source's log that is not above the one fetched last.
+            end_offset: Where that epoch ends.
         """
-        if not self.may_fetch or batch.last_offset < self.fetch_offset:
-            return False  # a fetch answers whole batches, the first of which may lie before the offset
-        self._refusal = refuse(batch, self.fetch_offset)
-        if self._refusal is not None:
-            return False
-        self.fetch_offset = batch.last_offset + 1
-        return True
+        if self.phase is not Phase.COPYING:
+            return None
+        return self._fail(
+            MirrorError.UNEXPECTED_TRUNCATION,
+            f"{self.name}: the source lost records that are on the mirror: what was fetched up to offset "
+            f"{self.fetch_offset - 1} was written in the leader epoch {self.last_fetched_epoch}, but the source's log has only "
+            f"epoch {epoch} there, up to offset {end_offset - 1} (an unclean leader election, or lost disks).",
+        )
+
+    def plan(self, batches: Iterable[BatchHeader], aborted: Sequence[tuple[int, int]]) -> list[Piece]:
+        """Takes fetched batches; answers what must be written, in this order.
+
+        What cannot be mirrored stops fetching; `settle_refusal` fails the partition when all before it is on the mirror.
+        """
+        if not self.may_fetch:
+            return []
+        batches = list(batches)
+        reading = read(batches, aborted, self.fetch_offset)
+        self._refusal = reading.refusal
+        self._note_epochs(batches, reading.end)
+        self.fetch_offset = reading.end
+        return [
+            part for piece in reading.pieces for part in (self.divide(piece) if isinstance(piece, Gap) else [piece])
+        ]
+
+    def look_again(self) -> Action:
+        """What `plan` answered cannot be used: it is fetched again."""
+        return None if self.phase is Phase.FAILED else self._probe(later=True)
+
+    def divide(self, gap: Gap) -> list[Gap | Filler]:
+        """Answers how a gap is filled: with records as far as that is allowed, then with markers."""
+        end = min(gap.end, self.bulk_until)
+        if end <= gap.first:
+            return [gap]
+        self.last_filler = end - 1
+        filler = Filler(gap.first, end, gap.timestamp)
+        return [filler] if end == gap.end else [filler, Gap(end, gap.end, gap.timestamp)]
 
     def settle_refusal(self) -> Action:
         """Fails the partition if a batch was refused and everything before it is acknowledged."""
@@ -244,17 +405,30 @@ class Partition:
             return None
         return self._fail(self._refusal.error, f"{self.name}: {self._refusal.message}")
 
+    def epochs_stored(self, epochs: Sequence[tuple[int, int]]) -> None:
+        """These source epochs are stored."""
+        if list(epochs) == self.source_epochs:
+            self.epochs_unstored = False
+
     # Events from the mirror.
 
     def take(self, batch: BatchHeader) -> tuple[int, int]:
-        """The next accepted batch is sent now; answers its producer epoch and first sequence."""
-        assert self.may_send, self  # noqa: S101 - the invariant itself
+        """The next batch is sent now; answers its producer epoch and first sequence."""
+        assert self.may_send(batch.last_offset + 1), self  # noqa: S101 - the invariant itself
         assert batch.base_offset == self.next_offset, (self, batch)  # noqa: S101 - the invariant itself
         sequence = self._next_sequence
         self._next_sequence = (sequence + batch.records) & SEQUENCE_MASK
         self.next_offset = batch.last_offset + 1
-        self._window.append(Flight(batch.base_offset, self.next_offset))
+        self._window.append(Flight(batch.base_offset, self.next_offset, self._epoch, self._next_sequence))
         return self._epoch, sequence
+
+    def begin_fill(self, gap: Gap) -> int:
+        """The next gap is filled now; answers the markers' epoch."""
+        assert self.may_fill(gap.end), self  # noqa: S101 - the invariant itself
+        assert gap.first == self.next_offset, (self, gap)  # noqa: S101 - the invariant itself
+        self._fill = Fill(gap.first, gap.end, self._fill_epoch)
+        self.next_offset = gap.end
+        return self._fill_epoch
 
     def acknowledge(self, appended: Appended | None, base_offset: int, message: str) -> Action:
         """The oldest unanswered batch was answered.
@@ -277,10 +451,25 @@ class Partition:
             )
         return self._probe(settle=appended is Appended.IN_DOUBT, later=True)
 
+    def filled(self, log_end: int) -> Action:
+        """The fill was answered without an error, and the mirror's log end was read after: only that proves anything."""
+        fill, self._fill = self._fill, None
+        assert fill is not None, self  # noqa: S101 - the invariant itself
+        if self.phase is Phase.FAILED:
+            return None
+        if log_end != fill.end:
+            self._doubtful_fill = fill
+            return self._probe(settle=True, later=True)
+        self.log_end = log_end
+        self._follow_gap(fill.epoch)
+        self._certain = Certainty(log_end, self._epoch, self._next_sequence)
+        return self.settle_refusal()
+
     def lose(self) -> Action:
-        """No unanswered batch will be answered any more: the connection broke, or an answer is overdue."""
-        in_doubt = bool(self._window)
+        """What is unanswered will not be answered any more: the connection broke, or an answer is overdue."""
+        in_doubt = bool(self._window) or self._fill is not None
         self._window.clear()
+        self._doubtful_fill, self._fill = self._fill or self._doubtful_fill, None
         if self.phase is Phase.FAILED:
             return None
         return self._probe(settle=in_doubt, later=True)
@@ -295,12 +484,12 @@ class Partition:
         """The log end moved during the probe: somebody is writing.
 
         If it is our own producer id, it is another process of this link by mistake, and trying again is right. If not, or if
-        nothing is remembered of our producer id, it is a foreign writer as soon as patience ends.
+        that cannot be told, it is a foreign writer as soon as patience ends.
         """
         if self.phase is not Phase.PROBING:
             return None
-        ours = producer is not None and self._end_of(producer, last_end) >= first_end
-        if ours or patience:
+        explained = self._explained(producer, last_end) if producer is not None else None
+        if patience or (explained is not None and explained >= first_end):
             return Probe(settle=self._in_doubt, later=True)
         return self._fail(
             MirrorError.FOREIGN_WRITE,
@@ -308,11 +497,15 @@ class Partition:
             "this link wrote nothing.",
         )
 
+    def needs_last_batch(self, producer: Producer | None, log_end: int) -> bool:
+        """Tells whether a probe needs the last batch: what is remembered does not say whose it is."""
+        return log_end > self._start_offset and self._may_be_ours(self._explained(producer, log_end), log_end)
+
     def probed(self, result: ProbeResult) -> Action:
         """The mirror's log was read: goes on copying at its end if everything up to there is ours."""
         if not self.may_probe:
             return None
-        end = result.log_end
+        end, producer = result.log_end, result.producer
         if self._in_doubt and not result.settled:
             return Probe(settle=True)
         if result.high_watermark < end:
@@ -323,21 +516,28 @@ class Partition:
                 MirrorError.MIRROR_TOPIC_CHANGED,
                 f"{self.name}: the mirror ends at offset {end}, but it ended at {self._start_offset} when it was taken up.",
             )
-        if result.producer is not None:
-            ours = self._end_of(result.producer, end)
-            if ours != end:
-                return self._foreign(ours, end)
-            self._epoch = result.producer.epoch
-        elif end > self._start_offset:
+        if producer is None and end > self._start_offset and not result.settled:
             # The broker forgot our producer id (its newest record is a day old, or older): sequences protect nothing now.
-            if not result.settled:
-                return Probe(settle=True)
-            if result.last_batch is None and end > result.log_start:
-                return Probe(settle=True, later=True)  # whose it is cannot be told yet
-            refusal = self._not_ours(result.last_batch)
-            if refusal is not None:
-                return refusal
-        return self._copy_from(result)
+            return Probe(settle=True)
+        if self._doubtful_fill is not None and end < self._doubtful_fill.first:
+            return self._fail(
+                MirrorError.MIRROR_TOPIC_CHANGED,
+                f"{self.name}: the mirror lost its records from offset {end} on while offsets from {self._doubtful_fill.first} "
+                "on were being filled: some of the lost ones may be filled instead.",
+            )
+        explained = self._explained(producer, end)
+        if explained == end or end == self._start_offset:
+            position = self._position(producer, end)
+        elif explained is not None and not self._may_be_ours(explained, end):
+            return self._foreign(explained, end)
+        elif result.last_batch is None and end > result.log_start:
+            return Probe(settle=self._in_doubt or producer is None, later=True)  # whose it is cannot be told yet
+        elif self._is_ours(result.last_batch):
+            position = self._position_after(result.last_batch, producer, end)
+        else:
+            ours = result.last_batch.base_offset if result.last_batch is not None else result.log_start
+            return self._foreign(ours if explained is None else explained, end)
+        return self._copy_from(result, position)
 
     # Events from outside.
 
@@ -347,18 +547,58 @@ class Partition:
 
     # Transitions.
 
-    def _copy_from(self, result: ProbeResult) -> Action:
+    def _copy_from(self, result: ProbeResult, position: Certainty) -> Action:
         if result.log_end < self.log_end:
             self.times_gone_back += 1
+        in_doubt = self._certain is None or self._in_doubt or self._doubtful_fill is not None
+        used = self._doubtful_fill.epoch if self._doubtful_fill is not None else self._fill_epoch
+        if in_doubt or position.epoch > self._fill_epoch:
+            self._fill_epoch = min(max(position.epoch, used) + 1, LAST_EPOCH)
         self.phase = Phase.COPYING
         self.log_start = result.log_start
+        if self.began_at < 0:
+            self.began_at = result.log_end
         self.log_end = self.next_offset = self.fetch_offset = result.log_end
-        self._next_sequence = result.log_end & SEQUENCE_MASK
+        self._certain = position
+        self._epoch, self._next_sequence = position.epoch, position.next_sequence
         self._refusal = None
         self._trimming = False
-        self._remembered = result.producer is not None and result.producer.last_sequence >= 0
+        self._doubtful_fill = None
+        remembered = result.producer
+        self._remembered = remembered is not None and (remembered.last_sequence >= 0 or remembered.epoch > 0)
         self._in_doubt = False
+        if self.log_end < self._first_offset:
+            return self._seed(self._first_offset, lost=0)
         return None
+
+    def _position(self, producer: Producer | None, end: int) -> Certainty:
+        """Answers how to continue at a log end that is explained by what the partition remembers."""
+        if producer is None or producer.epoch == 0:
+            doubtful = self._doubtful_fill
+            if producer is not None and doubtful is not None and end > doubtful.first:
+                return Certainty(end, 1, 0)  # filled by a transaction: the first gap
+            return Certainty(end, 0, end & SEQUENCE_MASK)
+        return Certainty(end, producer.epoch, producer.next_sequence)
+
+    def _position_after(self, last: BatchHeader | None, producer: Producer | None, end: int) -> Certainty:
+        """Answers how to continue after a last batch that is ours."""
+        if producer is not None:
+            after_first_gap = producer.epoch == 0  # a gap that another producer id filled
+            return Certainty(end, 1, 0) if after_first_gap else Certainty(end, producer.epoch, producer.next_sequence)
+        if last is None or (last.producer_id == self._producer_id and last.producer_epoch == 0):
+            return Certainty(end, 0, end & SEQUENCE_MASK)
+        if last.producer_id != self._producer_id:
+            return Certainty(end, 1, 0)
+        return Certainty(end, min(last.producer_epoch + 1, LAST_EPOCH), 0)
+
+    def _follow_gap(self, epoch: int) -> None:
+        """Sequences after a gap that was filled: a marker in a higher epoch makes them begin anew."""
+        if self._fillers is not None:
+            epoch = max(self._epoch, 1)
+        if epoch != self._epoch:
+            self._epoch, self._next_sequence = epoch, 0
+        if self._fillers is None:
+            self._remembered = True
 
     def _appended(self, flight: Flight, base_offset: int) -> Action:
         if base_offset != flight.base_offset:
@@ -369,7 +609,9 @@ class Partition:
                 f"{min(flight.base_offset, base_offset)} is exact.",
             )
         self._remembered = True
-        self.log_end = max(self.log_end, flight.end_offset)
+        if flight.end_offset > self.log_end:
+            self.log_end = flight.end_offset
+            self._certain = Certainty(flight.end_offset, flight.epoch, flight.next_sequence)
         return self.settle_refusal()
 
     def _probe(self, *, settle: bool = False, later: bool = False) -> Action:
@@ -383,16 +625,23 @@ class Partition:
         return Fail(self.failure)
 
     def _overtaken(self, log_start: int) -> Action:
-        if self.fetch_offset == 0:
-            return self._fail(
-                MirrorError.LOG_START_ABOVE_ZERO,
-                f"{self.name}: the source's log starts at offset {log_start}; this version mirrors only logs that start at 0.",
-            )
-        return self._fail(
-            MirrorError.SOURCE_RETENTION_OVERTOOK,
-            f"{self.name}: the source deleted its records at offsets {self.fetch_offset} to {log_start - 1} before they were "
-            "mirrored.",
-        )
+        """The source deleted what was not mirrored yet: the offsets are filled, and deleted like the source's."""
+        return self._seed(log_start, lost=log_start - self.fetch_offset if self.fetch_offset > 0 else 0)
+
+    def _seed(self, end: int, *, lost: int) -> Seed:
+        piece = Filler(self.fetch_offset, end)
+        self.fetch_offset = self._seed_end = end
+        return Seed(piece, lost)
+
+    def _note_epochs(self, batches: Iterable[BatchHeader], end: int) -> None:
+        """Remembers where the source's leader epochs begin, as far as it was fetched."""
+        for batch in batches:
+            known = self.source_epochs[-1][0] if self.source_epochs else -1
+            if batch.leader_epoch > known and batch.base_offset < end:
+                while len(self.source_epochs) > 1 and self.source_epochs[1][1] <= self.log_start:
+                    del self.source_epochs[0]  # nothing is left of it
+                self.source_epochs.append((batch.leader_epoch, max(batch.base_offset, self.next_offset)))
+                self.epochs_unstored = True
 
     def _foreign(self, ours: int, end: int) -> Action:
         return self._fail(
@@ -401,16 +650,57 @@ class Partition:
             f"only (offsets {ours} to {end - 1} are not the source's).",
         )
 
-    def _end_of(self, producer: Producer, log_end: int) -> int:
-        """Answers the largest log end up to `log_end` that the producer's last sequence can stand for."""
+    # What a log end means.
+
+    def _explained(self, producer: Producer | None, log_end: int) -> int | None:
+        """Answers the largest log end, not above `log_end`, that our own writing can have led to; None if that is not known."""
+        if producer is None:
+            return None
+        if producer.epoch == 0:
+            return min(self._end_in_epoch_0(producer, log_end) + self._filled_in_doubt(), log_end)
+        certain = self._certain
+        if certain is None:
+            return None
+        if producer.epoch == certain.epoch:
+            count = _difference(producer.next_sequence, certain.next_sequence)
+            if count < 0:
+                return None  # the log went back
+            return min(certain.offset + count + self._filled_in_doubt(), log_end)
+        doubtful = self._doubtful_fill
+        if doubtful is not None and producer.epoch == doubtful.epoch and producer.last_sequence < 0:
+            return min(doubtful.end, log_end)
+        return None  # another owner's
+
+    def _filled_in_doubt(self) -> int:
+        """How many offsets a fill in doubt may have filled without a trace in what the partition remembers."""
+        fill, certain = self._doubtful_fill, self._certain
+        if fill is None or certain is None:
+            return 0
+        return fill.end - fill.first if self._fillers is not None or fill.epoch == certain.epoch else 0
+
+    def _end_in_epoch_0(self, producer: Producer, log_end: int) -> int:
         if producer.last_sequence < 0:
             return self._start_offset
-        return log_end - ((log_end - producer.last_sequence - 1) & SEQUENCE_MASK)
+        return log_end - ((log_end - producer.next_sequence) & SEQUENCE_MASK)
 
-    def _not_ours(self, last: BatchHeader | None) -> Action:
-        """Fails if the last batch is there and was not written by this link at its own offset."""
-        if last is None or (
-            last.producer_id == self._producer_id and last.base_sequence == last.base_offset & SEQUENCE_MASK
-        ):
-            return None
-        return self._foreign(last.base_offset, last.last_offset + 1)
+    def _may_be_ours(self, explained: int | None, log_end: int) -> bool:
+        """Tells whether the last batch can show that a log end is ours, although what is remembered does not explain it.
+
+        Nothing may be known of our producer id; or a transaction filled a gap, which leaves no trace in what is remembered.
+        """
+        return explained is None or (explained != log_end and self._fillers is not None)
+
+    def _is_ours(self, last: BatchHeader | None) -> bool:
+        """Tells whether the last batch was written by this link, as far as it can say so itself."""
+        if last is None:
+            return True  # the log is empty: nothing is there that could be somebody else's
+        is_control = bool(last.attributes & CONTROL_BIT)
+        if last.producer_id != self._producer_id:
+            return is_control and self._fillers is not None and last.producer_id in self._fillers
+        return is_control or last.producer_epoch > 0 or last.base_sequence == last.base_offset & SEQUENCE_MASK
+
+
+def _difference(sequence: int, earlier: int) -> int:
+    """Answers how far a sequence is behind an earlier one; negative if it is before it. They wrap at 2^31."""
+    distance = (sequence - earlier) & SEQUENCE_MASK
+    return distance if distance < 2**30 else distance - 2**31

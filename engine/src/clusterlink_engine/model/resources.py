@@ -12,6 +12,8 @@ from clusterlink_engine.model.states import MirrorError
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
 
+EARLIEST, LATEST = "earliest", "latest"
+
 
 class Stored(BaseModel):
     """Base of all stored objects: immutable, strict about unknown fields (a newer engine raises the record version)."""
@@ -52,6 +54,8 @@ class Link(Named):
     topic_prefix: str = ""
     """Never changes; unique among the links unless empty."""
     paused: bool = False
+    mirror_start_offset: str = EARLIEST
+    """Where new mirror topics begin: "earliest", "latest", or an RFC 3339 time. Never changes."""
     topic_config_sync: TopicConfigSync = TopicConfigSync()
     config: dict[str, str] = Field(default_factory=dict)
     client_token: str = ""
@@ -65,6 +69,8 @@ class Phase(StrEnum):
 
     CREATING = "CREATING"
     """The topic may exist; nothing was written to it."""
+    SEEDING = "SEEDING"
+    """The topic exists and is written to, and holds fillers that nobody may see; its settings are those of seeding."""
     ACTIVE = "ACTIVE"
     """The topic exists and is written to by this link alone."""
     DELETING = "DELETING"
@@ -100,7 +106,24 @@ class MirrorTopic(Named):
     start_offsets: dict[int, int] = Field(default_factory=dict)
     """Log end of each partition when this record began to write to it; 0 where none is given. Not 0 only for a detached
     topic that was taken up again."""
+    first_offsets: dict[int, int] = Field(default_factory=dict)
+    """Where each partition of the mirror begins; 0 where none is given. Set once, with the topic."""
+    seed_until: dict[int, int] = Field(default_factory=dict)
+    """Below this offset the gaps of a compacted topic are filled with records while phase is SEEDING. Set once."""
     client_token: str = ""
+
+
+class PartitionProgress(Named):
+    """What is remembered of a mirror partition beside its log; its name is the mirror topic's, a slash and its number.
+
+    It means nothing for a topic of another id. Written whenever the partition's owner learns something new.
+    """
+
+    topic_id: str
+    source_epochs: tuple[tuple[int, int], ...] = ()
+    """Leader epochs of the source and the first offset fetched of each; stored before anything of an epoch is written."""
+    lost_offsets: int = 0
+    """How many offsets the source deleted before they were mirrored."""
 
 
 class DetachedMirror(Named):

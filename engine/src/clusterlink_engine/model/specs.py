@@ -1,10 +1,11 @@
 """What a caller asks for, and the checks that need nothing but the request: the same at validate, create and update."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.model import names, properties, topic_settings
-from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS
+from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, LATEST
 from clusterlink_engine.settings import Limits, parse_address
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
@@ -21,6 +22,7 @@ class LinkSpec:
     security_protocol: str = "PLAINTEXT"
     topic_prefix: str = ""
     paused: bool = False
+    mirror_start_offset: str = "earliest"
     topic_config_sync_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
     topic_config_include: tuple[str, ...] = ()
     config: dict[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class LinkSpec:
                 f'The security protocol "{self.security_protocol}" is not part of this version; PLAINTEXT is.',
                 field="link.remote_cluster.security_protocol",
             )
+        check_start_offset(self.mirror_start_offset, "link.mirror_start_offset")
         if self.topic_prefix:
             names.check_prefix(self.topic_prefix, "link.topic_prefix")
         if self.topic_config_sync_ms < limits.min_sync_interval_ms:
@@ -59,6 +62,23 @@ class LinkSpec:
             )
         topic_settings.check_include(self.topic_config_include, "link.topic_config_sync.include")
         properties.check_config(self.config, "link.config")
+
+
+def check_start_offset(value: str, at: str) -> None:
+    """Raises InvalidArgumentError unless mirror topics can begin there: "earliest", "latest", or an RFC 3339 time."""
+    if value in (EARLIEST, LATEST):
+        return
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None or "T" not in value:
+        raise InvalidArgumentError(
+            f'"{value}" is no place to begin at; use "earliest", "latest", or a time as "2026-01-31T00:00:00Z".',
+            field=at,
+        )
+    if time.timestamp() < 0:
+        raise InvalidArgumentError(f'"{value}" lies before 1970; use "earliest".', field=at)
 
 
 @dataclass(frozen=True, slots=True)

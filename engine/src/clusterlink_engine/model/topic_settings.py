@@ -47,7 +47,8 @@ _FOREVER = "9223372036854775807"
 
 # What a mirror needs to stay exact. Compression: batches are stored as they came. Timestamps: as they came, however old or
 # new (the default of after.max is one hour on 4.x). Retention: the mirror would delete its own back-fill; its log start
-# follows the source's instead. Unclean elections would take acknowledged offsets away.
+# follows the source's instead. Size: the source may hold batches from a time when larger ones were allowed. Unclean
+# elections would take acknowledged offsets away.
 FORCED: Mapping[str, str] = {
     "compression.type": "producer",
     "message.timestamp.type": "CreateTime",
@@ -56,6 +57,7 @@ FORCED: Mapping[str, str] = {
     "message.timestamp.difference.max.ms": _FOREVER,
     "retention.ms": "-1",
     "retention.bytes": "-1",
+    "max.message.bytes": "2147483647",
     "unclean.leader.election.enable": "false",
 }
 

@@ -1,23 +1,28 @@
-"""A cursor: one mirrored partition on its way between sources, sinks and probers.
+"""A cursor: one mirrored partition on its way between sources, sinks, gap writers and probers.
 
-It carries out what the core decides, and holds the batches that were fetched and not yet acknowledged.
+It carries out what the core decides, and holds the pieces that were fetched and not yet written.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clusterlink_engine.mirror.batches import Refusal
-from clusterlink_engine.mirror.partition import Action, Fail, Partition, Probe, Trim
+from clusterlink_engine.mirror.partition import Action, Fail, Partition, Probe, Seed, Trim
+from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Recode
 from clusterlink_engine.replication.buffers import Frame
+from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire.batch import Batch, patch
-from clusterlink_engine.wire.codes import appended, is_moved, name_of
+from clusterlink_engine.wire import records
+from clusterlink_engine.wire.batch import Batch, TornBatchError, patch
+from clusterlink_engine.wire.codes import Code, appended, is_moved, name_of
+from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.produce import Acknowledgement, ProducePartition
 
 if TYPE_CHECKING:
+    from clusterlink_engine.replication.gaps import GapWriter
     from clusterlink_engine.replication.prober import Prober
     from clusterlink_engine.replication.sink import Sink
     from clusterlink_engine.replication.source import Source
@@ -27,7 +32,26 @@ log = logging.getLogger(__name__)
 # Fetched bytes that wait for the sink beyond this stop fetching for the partition: a slow one must not take the budget.
 _MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
-FailureHandler = Callable[["Cursor", Refusal], None]
+# Gaps are numbers only, but each one that waits costs a round trip.
+_MAX_QUEUED_PIECES = 4096
+
+# Records of a filler batch. More make the broker slower, and cost its memory.
+_FILLER_RECORDS = 100_000
+
+# Key of filler records: random once, so that it is nobody's. They never outlive the seeding of a topic.
+FILLER_KEY = bytes.fromhex("c1a5f0d2e37b4986a0c4d85e1f92b763")
+
+
+class Waiting(NamedTuple):
+    """A batch that waits to be sent; `frame` holds its bytes, None if they are its own."""
+
+    batch: Batch
+    frame: Frame | None
+
+    @property
+    def end(self) -> int:
+        """The offset after the batch."""
+        return self.batch.header.last_offset + 1
 
 
 class Cursor:
@@ -36,9 +60,12 @@ class Cursor:
     Attributes:
         topic: Mirror topic, with its `topic_id` and the partition's `index`.
         source_topic: Source topic, with its `source_topic_id`.
+        producer_id: Of the link.
+        tenure: Until when this process may write, and with which generation.
         core: What may be done.
         source: Where it is fetched from now; written by the replicator.
         sink: Where it is written to now; written by the local side.
+        gap_writer: Who fills its gaps now; written by the local side.
         prober: Who reads its log end; written by the local side.
         generation: Grows whenever everything in flight was given up; answers of an older one are ignored.
         activity: Grows with everything that is sent; tells whether a reading fell into a quiet time.
@@ -48,10 +75,13 @@ class Cursor:
         fetch_not_before: On the loop's clock.
         settled: Set once both logs have been read; or, by `control`, once the partition's failure is stored.
         trim_to: Offset below which the mirror's records are to be deleted; None for nothing.
+        offsets_filled: How many offsets were filled by markers or empty transactions since this process owns it.
+        fetch_error: Kafka's code of the last fetch that was refused; 0 once one was not.
     """
 
     def __init__(
         self,
+        core: Partition,
         *,
         topic: str,
         topic_id: str,
@@ -59,31 +89,36 @@ class Cursor:
         source_topic: str,
         source_topic_id: str,
         producer_id: int,
-        start_offset: int,
-        on_failed: FailureHandler,
+        tenure: Tenure,
+        watcher: "Watcher",
     ) -> None:
+        self.core = core
         self.topic, self.topic_id, self.index = topic, topic_id, index
         self.source_topic, self.source_topic_id = source_topic, source_topic_id
         self.producer_id = producer_id
-        self.core = Partition(f"{topic}-{index}", producer_id, start_offset)
+        self.tenure = tenure
         self.source: Source | None = None
         self.sink: Sink | None = None
+        self.gap_writer: GapWriter | None = None
         self.prober: Prober | None = None
         self.generation = 0
         self.activity = 0
-        self.wanted_probe: Probe | None = Probe()
+        self.wanted_probe: Probe | None = core.first_probe
         self.probe_not_before = 0.0
         self.settled_at: float | None = None
         self.unsteady_readings = 0
         self.fetch_not_before = 0.0
         self.settled = asyncio.Event()
         self.trim_to: int | None = None
-        self._on_failed = on_failed
+        self.offsets_filled = 0
+        self.fetch_error = 0
+        self._watcher = watcher
         self._stopping = False
         self._drained = asyncio.Event()
-        self._queue: deque[tuple[Batch, Frame]] = deque()
+        self._queue: deque[Waiting | Filler | Gap] = deque()
         self._queued_bytes = 0
-        self._in_flight: deque[Frame] = deque()
+        self._in_flight: deque[Frame | None] = deque()
+        self._filling: Gap | None = None
         self._probe_backoff = Backoff(0.05, 5.0)
         self._fetch_backoff = Backoff(0.1, 5.0)
 
@@ -98,7 +133,7 @@ class Cursor:
     @property
     def has_room(self) -> bool:
         """Whether more may be fetched for it."""
-        return self._queued_bytes < _MAX_QUEUED_BYTES
+        return self._queued_bytes < _MAX_QUEUED_BYTES and len(self._queue) < _MAX_QUEUED_PIECES
 
     def may_fetch(self, now: float) -> bool:
         """Whether it can go into a fetch, room aside."""
@@ -107,44 +142,121 @@ class Cursor:
     @property
     def may_send(self) -> bool:
         """Whether `next` would answer a batch."""
-        return bool(self._queue) and self.core.may_send and not self._stopping
+        piece = self._queue[0] if self._queue else None
+        if piece is None or isinstance(piece, Gap) or self._stopping:
+            return False
+        end = min(piece.first + _FILLER_RECORDS, piece.end) if isinstance(piece, Filler) else piece.end
+        return self.core.may_send(end) and self.tenure.holds()
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether `next_gap` would answer a gap."""
+        piece = self._queue[0] if self._queue else None
+        return isinstance(piece, Gap) and not self._stopping and self.core.may_fill(piece.end) and self.tenure.holds()
+
+    @property
+    def waits_at(self) -> int | None:
+        """The end of the next piece, if only `core.hold_at` forbids to write it; else None."""
+        hold, core = self.core.hold_at, self.core
+        if hold is None or not self._queue or not core.is_idle or core.epochs_unstored:
+            return None
+        end = self._queue[0].end
+        return end if end > hold else None
 
     # The source's side.
 
-    def fetched(self, batches: list[Batch], frame: Frame, log_start: int, high_watermark: int) -> None:
+    def fetched(self, batches: list[Batch], frame: Frame, answer: FetchedPartition) -> None:
         """Takes what a fetch at the core's fetch offset brought."""
         self._fetch_backoff.reset()
-        self.apply(self.core.source_seen(log_start, high_watermark))
-        for batch in batches:
-            if self.core.accept(batch.header):
+        self.fetch_error = 0
+        core = self.core
+        self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
+        if answer.diverging is not None:
+            self.apply(core.source_diverged(*answer.diverging))
+        by_offset = {batch.header.base_offset: batch for batch in batches}
+        for piece in core.plan([batch.header for batch in batches], answer.aborted):
+            if isinstance(piece, Copy):
                 frame.hold()
-                self._queue.append((batch, frame))
-                self._queued_bytes += batch.header.size
-        self.apply(self.core.settle_refusal())
-        if self.core.failure is None:
+                self._push(by_offset[piece.batch.base_offset], frame)
+            elif isinstance(piece, Recode):
+                if not self._recode(by_offset[piece.batch.base_offset], piece):
+                    break
+            else:
+                self._push_gap(piece)
+        if core.epochs_unstored:
+            self._watcher.epochs_changed(self)
+        self.apply(core.settle_refusal())
+        if core.failure is None:
             self.settled.set()
-        self._offer()
+        self.offer()
 
     def fetch_failed(self, code: int) -> None:
         """A fetch was refused for this partition: it is left out for a while."""
+        self.fetch_error = code
         self.fetch_not_before = asyncio.get_running_loop().time() + self._fetch_backoff.next()
         log.debug("fetch of %s-%d refused: %s", self.source_topic, self.index, name_of(code))
+
+    def _recode(self, batch: Batch, piece: Recode) -> bool:
+        """Encodes a batch again and queues its runs, and the gaps between them; answers whether it could be decoded."""
+        try:
+            runs = records.recode(batch, piece.first)
+        except TornBatchError as error:
+            log.error("%s-%d: the source sent damaged records: %s", self.source_topic, self.index, error)
+            self.apply(self.core.look_again())
+            self.fetch_failed(Code.CORRUPT_MESSAGE)
+            return False
+        position = piece.first
+        for run in runs:
+            self._push_hole(position, run.header.base_offset, run.header.max_timestamp)
+            self._push(run, None)
+            position = run.header.last_offset + 1
+        self._push_hole(position, piece.end, piece.batch.max_timestamp)
+        return True
+
+    def _push(self, batch: Batch, frame: Frame | None) -> None:
+        self._queue.append(Waiting(batch, frame))
+        self._queued_bytes += batch.header.size
+
+    def _push_hole(self, first: int, end: int, timestamp: int) -> None:
+        if first < end:
+            for part in self.core.divide(Gap(first, end, timestamp)):
+                self._push_gap(part)
+
+    def _push_gap(self, piece: Gap | Filler) -> None:
+        """Queues a gap, as one with the gap of its kind before it if there is one."""
+        last = self._queue[-1] if self._queue else None
+        if not isinstance(last, Waiting) and type(last) is type(piece):
+            self._queue[-1] = piece._replace(first=last.first)
+        else:
+            self._queue.append(piece)
 
     # The sink's side.
 
     def next(self) -> ProducePartition:
         """Answers the next batch to send, patched; only if `may_send`."""
-        batch, frame = self._queue.popleft()
-        self._queued_bytes -= batch.header.size
+        batch, frame = self._pop()
         epoch, sequence = self.core.take(batch.header)
         patch(batch.view, self.producer_id, epoch, sequence)
         self._in_flight.append(frame)
         self.activity += 1
         return ProducePartition(self.topic, self.topic_id, self.index, batch.view)
 
+    def _pop(self) -> Waiting:
+        piece = self._queue.popleft()
+        if isinstance(piece, Filler):
+            count = min(piece.end - piece.first, _FILLER_RECORDS)
+            if piece.first + count < piece.end:
+                self._queue.appendleft(Filler(piece.first + count, piece.end, piece.timestamp))
+            return Waiting(records.tombstones(piece.first, count, FILLER_KEY, max(piece.timestamp, 0)), None)
+        assert not isinstance(piece, Gap)  # noqa: S101 - the caller looked at may_send
+        self._queued_bytes -= piece.batch.header.size
+        return piece
+
     def acknowledged(self, answer: Acknowledgement) -> None:
         """Takes the answer for the oldest batch in flight."""
-        self._in_flight.popleft().release()
+        frame = self._in_flight.popleft()
+        if frame is not None:
+            frame.release()
         code = answer.error
         if not code:
             self.apply(self.core.acknowledge(None, answer.base_offset, ""))
@@ -153,28 +265,70 @@ class Cursor:
             detail = f"{name_of(code)}, {answer.message}" if answer.message else name_of(code)
             log.info("%s-%d: a batch was not taken: %s", self.topic, self.index, detail)
             self.apply(self.core.acknowledge(appended(code), answer.base_offset, detail))
-            if self.sink is not None and is_moved(code):
-                self.sink.on_moved()
-        self._offer()
-        if self.core.may_probe and self.prober is not None:
-            self.prober.wake()  # the last answer that it had to wait for
+            self._moved(code)
+        self.offer()
+        self._probe_if_it_can()
         self._check_drained()
+
+    # The gap writer's side.
+
+    def next_gap(self, most: int) -> tuple[Gap, int]:
+        """Answers the next gap, at most `most` offsets of it, and the epoch of its markers; only if `may_fill`."""
+        piece = self._queue.popleft()
+        assert isinstance(piece, Gap)  # noqa: S101 - the caller looked at may_fill
+        gap = Gap(piece.first, min(piece.end, piece.first + most))
+        if gap.end < piece.end:
+            self._queue.appendleft(Gap(gap.end, piece.end, piece.timestamp))
+        self.activity += 1
+        self._filling = gap
+        return gap, self.core.begin_fill(gap)
+
+    def filled(self, log_end: int) -> None:
+        """The gap was filled without an error, and the log ends here after it."""
+        gap, self._filling = self._filling, None
+        if gap is not None and gap.end == log_end:
+            self.offsets_filled += gap.end - gap.first
+            self._probe_backoff.reset()
+        self.apply(self.core.filled(log_end))
+        self.offer()
+        self._probe_if_it_can()
+        self._check_drained()
+
+    def fill_failed(self, code: int) -> None:
+        """The gap was answered with an error, after which nothing is known."""
+        log.info("%s-%d: a gap was not filled: %s", self.topic, self.index, name_of(code))
+        self._moved(code)
+        self.lost()
 
     def lost(self) -> None:
         """Gives up everything in flight: the connection broke."""
         self.apply(self.core.lose())
         self._give_up()
 
-    def _offer(self) -> None:
+    def offer(self) -> None:
+        """Tells the sink or the gap writer if there is something to write."""
         if self.sink is not None and self.may_send:
             self.sink.ready(self)
+        elif self.gap_writer is not None and self.may_fill:
+            self.gap_writer.ready(self)
+
+    def epochs_stored(self, epochs: list[tuple[int, int]]) -> None:
+        """The source's leader epochs are stored: what was fetched in them may be written."""
+        self.core.epochs_stored(epochs)
+        self.offer()
+
+    def _moved(self, code: int) -> None:
+        if self.sink is not None and is_moved(code):
+            self.sink.on_moved()
+
+    def _probe_if_it_can(self) -> None:
+        if self.core.may_probe and self.prober is not None:
+            self.prober.wake()  # the last answer that it had to wait for
 
     # What the core wants.
 
     def apply(self, action: Action) -> None:
         """Carries out an action of the core."""
-        if action is None:
-            return
         if isinstance(action, Probe):
             self._drop_queue()
             loop_time = asyncio.get_running_loop().time()
@@ -187,11 +341,17 @@ class Cursor:
             self.trim_to = action.offset
             if self.prober is not None:
                 self.prober.wake()
+        elif isinstance(action, Seed):
+            log.info("%s: the offsets %d to %d are gone at the source", self.core.name, *action.piece[:2])
+            self._push_gap(action.piece)
+            if action.lost:
+                self._watcher.overtaken(self, action.lost)
+            self.offer()
         elif isinstance(action, Fail):
             self._drop_queue()
             self.wanted_probe = None
             log.error("FAILED %s: %s", action.refusal.error, action.refusal.message)
-            self._on_failed(self, action.refusal)
+            self._watcher.failed(self, action.refusal)
 
     def probe_done(self) -> None:
         """The core has what it wanted; after this it copies, unless `apply` gets a new action."""
@@ -203,8 +363,12 @@ class Cursor:
 
     # Stopping.
 
-    async def drain(self, timeout: float) -> None:
-        """Stops sending and waits until everything in flight is answered, at most `timeout` seconds."""
+    async def drain(self, timeout: float) -> bool:
+        """Stops sending and waits until everything in flight is answered, at most `timeout` seconds.
+
+        Returns:
+            Whether it was: then nothing of this process is pending in a broker.
+        """
         self._stopping = True
         self._drop_queue()
         self._check_drained()
@@ -213,22 +377,49 @@ class Cursor:
                 await self._drained.wait()
         except TimeoutError:
             log.warning("%s-%d: gave up waiting for batches in flight", self.topic, self.index)
+        is_clean = self._drained.is_set() and not self.core.in_doubt
         self._give_up()
+        return is_clean
 
     def _check_drained(self) -> None:
-        if self._stopping and not self._in_flight:
+        if self._stopping and not self._in_flight and self._filling is None:
             self._drained.set()
 
     def _give_up(self) -> None:
         self.generation += 1
         for frame in self._in_flight:
-            frame.abandon()
+            if frame is not None:
+                frame.abandon()
         self._in_flight.clear()
+        self._filling = None
         self._drop_queue()
         self._check_drained()
 
     def _drop_queue(self) -> None:
-        for _, frame in self._queue:
-            frame.release()
+        for piece in self._queue:
+            if isinstance(piece, Waiting) and piece.frame is not None:
+                piece.frame.release()
         self._queue.clear()
         self._queued_bytes = 0
+
+
+class Watcher:
+    """What cursors tell of themselves; the methods return at once."""
+
+    def __init__(
+        self,
+        *,
+        failed: Callable[[Cursor, Refusal], None],
+        epochs_changed: Callable[[Cursor], None],
+        overtaken: Callable[[Cursor, int], None],
+    ) -> None:
+        """Takes the listeners.
+
+        Args:
+            failed: A partition cannot go on.
+            epochs_changed: `core.source_epochs` must be stored; then `epochs_stored` is called with what was stored.
+            overtaken: The source deleted so many offsets before they were mirrored.
+        """
+        self.failed = failed
+        self.epochs_changed = epochs_changed
+        self.overtaken = overtaken

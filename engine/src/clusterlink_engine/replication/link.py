@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+from clusterlink_engine.mirror.partition import Partition
 from clusterlink_engine.model.properties import value_of
-from clusterlink_engine.model.resources import Link, MirrorTopic
+from clusterlink_engine.model.resources import Link, MirrorTopic, PartitionProgress, Phase
 from clusterlink_engine.replication.buffers import Budget
-from clusterlink_engine.replication.cursor import Cursor, FailureHandler
+from clusterlink_engine.replication.cursor import Cursor, Watcher
 from clusterlink_engine.replication.local import LocalSide
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 
@@ -30,8 +32,10 @@ class LinkReplication:
         local: LocalSide,
         budget: Budget,
         tasks: Tasks,
+        tenure: Tenure,
+        progress: Callable[[str, str, int], PartitionProgress],
         on_metadata: Callable[[Metadata], None],
-        on_failed: FailureHandler,
+        watcher: Watcher,
     ) -> None:
         """Makes the replication of a link.
 
@@ -41,8 +45,10 @@ class LinkReplication:
             local: Where mirror topics are written.
             budget: For fetched frames.
             tasks: Owner of this link's tasks.
+            tenure: Under which this process writes.
+            progress: Answers what is remembered of a mirror partition by topic, topic id and number.
             on_metadata: Told every reading of the remote cluster's metadata.
-            on_failed: Told when a cursor cannot go on.
+            watcher: Told what cursors have to tell.
         """
         self.cluster = cluster
         self.watch = MetadataWatch(cluster, value_of(link.config, "metadata.max.age.ms") / 1000, self._refreshed)
@@ -51,7 +57,9 @@ class LinkReplication:
         self._budget = budget
         self._tasks = tasks
         self._on_metadata = on_metadata
-        self._on_failed = on_failed
+        self._tenure = tenure
+        self._progress = progress
+        self._watcher = watcher
         self._limits = _limits(link)
         self._cursors: dict[str, list[Cursor]] = {}
         self._sources: dict[int, Source] = {}
@@ -72,18 +80,33 @@ class LinkReplication:
             if index in started or index in mirror.failures:
                 continue
             cursor = Cursor(
+                self._core(mirror, index),
                 topic=mirror.name,
                 topic_id=mirror.topic_id,
                 index=index,
                 source_topic=mirror.source_topic,
                 source_topic_id=mirror.source_topic_id,
                 producer_id=self._link.producer_id,
-                start_offset=mirror.start_offsets.get(index, 0),
-                on_failed=self._on_failed,
+                tenure=self._tenure,
+                watcher=self._watcher,
             )
             cursors.append(cursor)
             self._local.add(cursor)
             self.watch.watch(mirror.source_topic)
+
+    def _core(self, mirror: MirrorTopic, index: int) -> Partition:
+        core = Partition(
+            f"{mirror.name}-{index}",
+            self._link.producer_id,
+            mirror.start_offsets.get(index, 0),
+            first_offset=mirror.first_offsets.get(index, 0),
+            settled=self._tenure.clean,
+            source_epochs=self._progress(mirror.name, mirror.topic_id, index).source_epochs,
+        )
+        if mirror.phase is Phase.SEEDING:
+            core.bulk_until = mirror.seed_until.get(index, 0)
+            core.hold_at = core.bulk_until or None
+        return core
 
     async def stop(self, topic: str, timeout: float) -> None:
         """Stops mirroring a topic: everything in flight is answered first, for at most `timeout` seconds."""

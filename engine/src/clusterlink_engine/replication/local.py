@@ -1,9 +1,10 @@
-"""The local side: sinks and probers of all local brokers, shared by all links."""
+"""The local side: sinks, gap writers and probers of all local brokers, shared by all links."""
 
 from collections.abc import Callable
 from zlib import crc32
 
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.gaps import GapWriter, MarkerWriter
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.prober import Prober
 from clusterlink_engine.replication.sink import Sink
@@ -16,7 +17,7 @@ _METADATA_SECONDS = 2.0
 
 
 class LocalSide:
-    """Gives each cursor to the sink and the prober of its leader."""
+    """Gives each cursor to the sink, the gap writer and the prober of its leader."""
 
     def __init__(
         self, cluster: Cluster, settings: Replication, tasks: Tasks, on_metadata: Callable[[Metadata], None]
@@ -30,6 +31,7 @@ class LocalSide:
         self._cursors: dict[tuple[str, int], Cursor] = {}
         self._sinks: dict[tuple[int, int], Sink] = {}
         self._probers: dict[int, Prober] = {}
+        self._gap_writers: dict[int, GapWriter] = {}
 
     def start(self) -> None:
         """Starts reading metadata."""
@@ -55,6 +57,7 @@ class LocalSide:
             ours = topic is not None and topic.topic_id == cursor.topic_id
             leader = partition.leader if partition is not None and ours else -1
             self._assign(cursor, leader if leader in metadata.brokers else -1)
+            cursor.offer()  # a lease that had run out may hold again
         self._on_metadata(metadata)
 
     def _assign(self, cursor: Cursor, leader: int) -> None:
@@ -66,10 +69,16 @@ class LocalSide:
         if cursor.sink is not None:
             cursor.sink.remove(cursor)
             cursor.sink = None
+            if cursor.gap_writer is not None:
+                cursor.gap_writer.remove(cursor)
+                cursor.gap_writer = None
             cursor.lost()  # answers of the old leader would come out of order with those of the new one
         if leader < 0:
             return
         cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
+        cursor.sink.add(cursor)
+        cursor.gap_writer = self._gap_writer(leader)
+        cursor.gap_writer.add(cursor)
         self._prober(leader).add(cursor)
 
     def _sink(self, node: int, number: int) -> Sink:
@@ -81,6 +90,19 @@ class LocalSide:
             )
             self._tasks.start(f"sink {node}/{key[1]}", sink.run())
         return sink
+
+    def _gap_writer(self, node: int) -> GapWriter:
+        writer = self._gap_writers.get(node)
+        if writer is None:
+            writer = self._gap_writers[node] = MarkerWriter(
+                self._cluster,
+                node,
+                self._settings.request_timeout_ms / 1000,
+                on_moved=self.watch.hurry,
+                on_forbidden=lambda: None,
+            )
+            self._tasks.start(f"gap writer {node}", writer.run())
+        return writer
 
     def _prober(self, node: int) -> Prober:
         prober = self._probers.get(node)

@@ -126,6 +126,7 @@ class Prober:
         starts = await logs.log_starts(self._cluster, self.node, keys)
         second = await logs.log_ends(self._cluster, self.node, keys)
         watermarks = await logs.high_watermarks(self._cluster, self.node, keys)
+        steady: list[tuple[Cursor, ProbeResult]] = []
         for cursor in settled:
             key = cursor.key
             state = producers[key]
@@ -139,27 +140,35 @@ class Prober:
                 self._refused(cursor, next(filter(None, errors)))
                 continue
             producer = Producer(*state) if isinstance(state, logs.ProducerState) else None
-            if first[key].offset != second[key].offset:
-                self._unsteady(cursor, first[key].offset, second[key].offset, producer)
+            end = second[key].offset
+            if first[key].offset != end:
+                self._unsteady(cursor, first[key].offset, end, producer)
             else:
-                await self._read(cursor, second[key].offset, watermarks[key].offset, starts[key].offset, producer)
+                is_settled = cursor.settled_at is not None
+                result = ProbeResult(end, watermarks[key].offset, starts[key].offset, producer, None, is_settled)
+                steady.append((cursor, result))
+        await self._read(steady)
 
     def _unsteady(self, cursor: Cursor, first: int, second: int, producer: Producer | None) -> None:
         cursor.unsteady_readings += 1
         patience = cursor.unsteady_readings < _PATIENCE
         cursor.apply(cursor.core.unsteady(first, second, producer, patience=patience))
 
-    async def _read(self, cursor: Cursor, end: int, watermark: int, start: int, producer: Producer | None) -> None:
-        settled = cursor.settled_at is not None
-        last = None
-        if producer is None and settled and end > start:
-            last = await logs.last_batch(self._cluster, self.node, cursor.topic, cursor.topic_id, cursor.index, end - 1)
-        if cursor.wanted_probe is None or not cursor.core.may_probe:
-            return  # stopped meanwhile
-        action = cursor.core.probed(ProbeResult(end, watermark, start, producer, last, settled))
-        if cursor.core.phase is Phase.COPYING:
-            cursor.probe_done()
-        cursor.apply(action)
+    async def _read(self, readings: Collection[tuple[Cursor, ProbeResult]]) -> None:
+        """Gives the core what was read; with the last batches, where only they tell whose a log's end is."""
+        wanted = [
+            logs.LogOffset(cursor.topic, cursor.topic_id, cursor.index, result.log_end - 1)
+            for cursor, result in readings
+            if result.log_end > result.log_start and cursor.core.needs_last_batch(result.producer, result.log_end)
+        ]
+        batches = await logs.batches_at(self._cluster, self.node, wanted)
+        for cursor, result in readings:
+            if cursor.wanted_probe is None or not cursor.core.may_probe:
+                continue  # stopped meanwhile
+            action = cursor.core.probed(result._replace(last_batch=batches.get(cursor.key)))
+            if cursor.core.phase is Phase.COPYING:
+                cursor.probe_done()
+            cursor.apply(action)
 
     async def _watch(self) -> None:
         """Looks whether a log moved in which nothing of ours was in flight."""

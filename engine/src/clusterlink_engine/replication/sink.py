@@ -38,8 +38,13 @@ class Sink:
         self.on_moved = on_moved
         self._cluster = cluster
         self._timeout = timeout
+        self._cursors: dict[Cursor, None] = {}
         self._ready: dict[Cursor, None] = {}  # in the order in which they are served
         self._wake = asyncio.Event()
+
+    def add(self, cursor: Cursor) -> None:
+        """The cursor is served here from now on."""
+        self._cursors[cursor] = None
 
     def ready(self, cursor: Cursor) -> None:
         """The cursor has a batch that may be sent."""
@@ -48,6 +53,7 @@ class Sink:
 
     def remove(self, cursor: Cursor) -> None:
         """The cursor is served elsewhere, or not any more."""
+        self._cursors.pop(cursor, None)
         self._ready.pop(cursor, None)
 
     async def run(self) -> None:
@@ -60,6 +66,8 @@ class Sink:
             except KafkaError as error:
                 log.warning("writing to broker %d of the local cluster: %s", self.node, error)
                 self.on_moved()
+                for cursor in list(self._cursors):
+                    cursor.lost()  # the broker may have begun anew, with a shorter log
                 await backoff.wait()
 
     async def _session(self, backoff: Backoff) -> None:

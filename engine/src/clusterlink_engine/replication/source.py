@@ -131,7 +131,12 @@ class Source:
             version,
             [
                 fetch.FetchPartition(
-                    cursor.source_topic, cursor.source_topic_id, cursor.index, offset, limits.partition_bytes
+                    cursor.source_topic,
+                    cursor.source_topic_id,
+                    cursor.index,
+                    offset,
+                    limits.partition_bytes,
+                    cursor.core.last_fetched_epoch,
                 )
                 for cursor, offset in asked.values()
             ],
@@ -180,7 +185,7 @@ class Source:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
             cursor.fetch_failed(Code.CORRUPT_MESSAGE)
             return
-        cursor.fetched(batches, frame, entry.log_start_offset, entry.high_watermark)
+        cursor.fetched(batches, frame, entry)
 
     async def _look_at_ends(self, cursors: list[Cursor]) -> None:
         """Finds out why the source has nothing at an offset: truncated, or deleted before it was mirrored."""

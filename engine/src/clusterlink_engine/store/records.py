@@ -10,9 +10,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clusterlink_engine.errors import StateError, StateTooNewError
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Stored
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, PartitionProgress, Stored
 
-VERSION = 1
+VERSION = 2
+
+# What version 1 could not mirror. A partition that failed for it goes on.
+_LIFTED = frozenset(
+    {
+        "SOURCE_RETENTION_OVERTOOK",
+        "LOG_START_ABOVE_ZERO",
+        "OFFSET_GAP",
+        "TRANSACTIONAL_RECORDS",
+        "LOG_APPEND_TIME_RECORDS",
+    }
+)
 
 CLAIM_KEY = "claim/control"
 
@@ -31,6 +42,7 @@ KINDS: dict[str, type[Stored]] = {
     "link": Link,
     "mirror": MirrorTopic,
     "detached": DetachedMirror,
+    "partition": PartitionProgress,
     "claim": Claim,
 }
 
@@ -67,8 +79,17 @@ def decode(key: str, data: bytes) -> Stored:
                 f'The state holds the record "{key}" of version {envelope.version}, but this engine knows version {VERSION}. A '
                 "newer engine has worked here: start that version or a newer one."
             )
-        return KINDS[kind].model_validate_json(json.dumps(envelope.value))
+        value = _upgraded(kind, envelope.value) if envelope.version < VERSION else envelope.value
+        return KINDS[kind].model_validate_json(json.dumps(value))
     except ValidationError as error:
         raise StateError(
             f'The state record "{key}" cannot be read: {error.errors(include_url=False)[0]["msg"]}.'
         ) from error
+
+
+def _upgraded(kind: str, value: Any) -> Any:
+    """Answers a value of version 1 as one of version 2."""
+    if kind == "mirror" and isinstance(value, dict):
+        failures = value.get("failures", {})
+        return {**value, "failures": {index: why for index, why in failures.items() if why["error"] not in _LIFTED}}
+    return value

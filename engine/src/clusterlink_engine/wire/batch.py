@@ -9,13 +9,16 @@ import struct
 
 import fastcrc
 
-from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TRANSACTIONAL_BIT, BatchHeader
 
 _LENGTHS = struct.Struct(">qiib")  # base offset, length after this field, leader epoch, magic
 _REST = struct.Struct(">Ihiqqqhii")  # from the CRC on
+_ATTRIBUTES = struct.Struct(">h")
 _PLACE = struct.Struct(">qii")  # base offset, length, leader epoch
 _PRODUCER = struct.Struct(">qhi")
 _CRC = struct.Struct(">I")
+
+_NOT_COPIED = TRANSACTIONAL_BIT | DELETE_HORIZON_BIT
 
 _CRC_AT = 17
 _ATTRIBUTES_AT = 21
@@ -59,7 +62,7 @@ def split(records: memoryview) -> list[Batch]:
     batches: list[Batch] = []
     position, end = 0, len(records)
     while end - position >= HEADER_BYTES:
-        base_offset, length, _, magic = _LENGTHS.unpack_from(records, position)
+        base_offset, length, leader_epoch, magic = _LENGTHS.unpack_from(records, position)
         size = length + _PREFIX_BYTES
         if magic < 2:
             # Message sets of formats 0 and 1 have their magic at the same place; the core refuses them by it.
@@ -71,13 +74,24 @@ def split(records: memoryview) -> list[Batch]:
         if position + size > end:
             return batches
         view = records[position : position + size]
-        crc, attributes, last_delta, _, _, producer_id, epoch, sequence, count = _REST.unpack_from(view, _CRC_AT)
+        crc, attributes, last_delta, _, newest, producer_id, epoch, sequence, count = _REST.unpack_from(view, _CRC_AT)
         if crc32c(view[_ATTRIBUTES_AT:]) != crc:
             raise TornBatchError(f"the batch at offset {base_offset} does not fit its checksum")
         if last_delta < 0 or count < 0:
             raise TornBatchError(f"the batch at offset {base_offset} has impossible counts")
+        last_offset = base_offset + last_delta
         header = BatchHeader(
-            base_offset, base_offset + last_delta, count, attributes, magic, size, producer_id, epoch, sequence
+            base_offset,
+            last_offset,
+            count,
+            attributes,
+            magic,
+            size,
+            producer_id,
+            epoch,
+            sequence,
+            leader_epoch,
+            newest,
         )
         batches.append(Batch(header, view))
         position += size
@@ -88,7 +102,8 @@ def patch(view: memoryview, producer_id: int, epoch: int, sequence: int) -> None
     """Makes a fetched batch one of ours, in place.
 
     Written are the base offset (a broker refuses any but 0 from a client, KIP-98's INVALID_RECORD), the leader epoch, the
-    producer's fields and the checksum. Attributes stay: the core lets only plain batches through.
+    producer's fields and the checksum. Of the attributes, two bits go: "transactional", because the transaction was decided
+    at the source, and "delete horizon" (KIP-534), because it is the source's cleaner's, and the broker would believe it.
 
     Args:
         view: The whole batch.
@@ -98,6 +113,8 @@ def patch(view: memoryview, producer_id: int, epoch: int, sequence: int) -> None
     """
     (length,) = struct.unpack_from(">i", view, 8)
     _PLACE.pack_into(view, 0, 0, length, -1)
+    (attributes,) = _ATTRIBUTES.unpack_from(view, _ATTRIBUTES_AT)
+    _ATTRIBUTES.pack_into(view, _ATTRIBUTES_AT, attributes & ~_NOT_COPIED)
     _PRODUCER.pack_into(view, _PRODUCER_AT, producer_id, epoch, sequence)
     _CRC.pack_into(view, _CRC_AT, crc32c(view[_ATTRIBUTES_AT:]))
 
@@ -106,9 +123,18 @@ def peek(records: memoryview) -> BatchHeader | None:
     """Answers the header of the first batch, which may be cut off after it; None if there is not even a header."""
     if len(records) < HEADER_BYTES:
         return None
-    base_offset, length, _, magic = _LENGTHS.unpack_from(records)
-    _, attributes, last_delta, _, _, producer_id, epoch, sequence, count = _REST.unpack_from(records, _CRC_AT)
-    size = length + _PREFIX_BYTES
+    base_offset, length, leader_epoch, magic = _LENGTHS.unpack_from(records)
+    _, attributes, last_delta, _, newest, producer_id, epoch, sequence, count = _REST.unpack_from(records, _CRC_AT)
     return BatchHeader(
-        base_offset, base_offset + last_delta, count, attributes, magic, size, producer_id, epoch, sequence
+        base_offset,
+        base_offset + last_delta,
+        count,
+        attributes,
+        magic,
+        length + _PREFIX_BYTES,
+        producer_id,
+        epoch,
+        sequence,
+        leader_epoch,
+        newest,
     )

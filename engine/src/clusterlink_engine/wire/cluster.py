@@ -33,11 +33,11 @@ NO_TOPIC_ID = "0" * 32
 
 @dataclass(frozen=True, slots=True)
 class PartitionInfo:
-    """Where a partition is led: node id (-1 for nowhere at the moment) and leader epoch; and its number of replicas."""
+    """Where a partition is led: node id (-1 for nowhere at the moment) and leader epoch; and the nodes of its replicas."""
 
     leader: int
     leader_epoch: int
-    replicas: int
+    replicas: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Cluster:
                     topic.name,
                     topic_id_of(topic.topic_id),
                     {
-                        p.partition_index: PartitionInfo(p.leader_id, p.leader_epoch, len(p.replica_nodes))
+                        p.partition_index: PartitionInfo(p.leader_id, p.leader_epoch, tuple(p.replica_nodes))
                         for p in topic.partitions
                     },
                     topic.error_code,

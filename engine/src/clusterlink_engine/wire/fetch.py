@@ -4,7 +4,7 @@ Requests go without a session (KIP-227).
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -25,24 +25,33 @@ _HEAD = struct.Struct(
 _PARTITION = struct.Struct(">iiqiqi")  # index, leader epoch, fetch offset, last fetched epoch, log start, max bytes
 _RESPONSE = struct.Struct(">ihi")  # throttle time, error code, session id
 _FETCHED = struct.Struct(">ihqqq")  # index, error code, high watermark, last stable offset, log start
-_ABORTED_BYTES = 16
+_ABORTED = struct.Struct(">qq")  # producer id, first offset
+_DIVERGING = struct.Struct(">iq")  # epoch, end offset
+_DIVERGING_TAG = 0  # of a partition's tagged fields (KIP-595)
 
 
 class FetchPartition(NamedTuple):
-    """What is asked of one partition. `topic_id` is a UUID in hexadecimal digits; `max_bytes` bounds the answer."""
+    """What is asked of one partition.
+
+    `topic_id` is a UUID in hexadecimal digits; `max_bytes` bounds the answer. `last_epoch` is the leader epoch of the record
+    before `offset` as it was fetched, -1 if it is not known: with it the broker tells where its log diverged (KIP-595).
+    """
 
     topic: str
     topic_id: str
     partition: int
     offset: int
     max_bytes: int
+    last_epoch: int = -1
 
 
 class FetchedPartition(NamedTuple):
     """What came of one partition.
 
-    `topic` is the name (version 12) or the id in hexadecimal digits (version 13). `records` is a writable view into the
-    frame, of whole batches but for the last; empty if there were none.
+    `topic` is the name (version 12) or the id in hexadecimal digits (version 13). `aborted` has the producer id and the first
+    offset of each aborted transaction that has records here. `diverging` is None, or the largest epoch not above the one
+    that was asked with, and where it ends in the broker's log: what was fetched beyond is gone. `records` is a writable
+    view into the frame, of whole batches but for the last; empty if there were none.
     """
 
     topic: str
@@ -52,6 +61,8 @@ class FetchedPartition(NamedTuple):
     last_stable_offset: int
     log_start_offset: int
     records: memoryview
+    aborted: Sequence[tuple[int, int]] = ()
+    diverging: tuple[int, int] | None = None
 
 
 class FetchAnswer(NamedTuple):
@@ -79,7 +90,8 @@ def encode(
         parts.append(bytes.fromhex(topic_id) if version >= _BY_ID else compact_string(topic))
         parts.append(varint(len(group) + 1))
         parts.extend(
-            _PARTITION.pack(entry.partition, -1, entry.offset, -1, -1, entry.max_bytes) + b"\0" for entry in group
+            _PARTITION.pack(entry.partition, -1, entry.offset, entry.last_epoch, -1, entry.max_bytes) + b"\0"
+            for entry in group
         )
         parts.append(b"\0")
     parts.append(b"\x01\x01\0")  # no forgotten topics, empty rack, no tagged fields
@@ -116,12 +128,30 @@ def decode(version: int, body: memoryview) -> FetchAnswer:
 
 def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[FetchedPartition, int]:
     index, error, high_watermark, last_stable, log_start = _FETCHED.unpack_from(body, position)
-    aborted, position = read_varint(body, position + _FETCHED.size)
-    for _ in range(aborted - 1):
-        position = skip_tags(body, position + _ABORTED_BYTES)
+    count, position = read_varint(body, position + _FETCHED.size)
+    aborted: list[tuple[int, int]] = []
+    for _ in range(count - 1):
+        aborted.append(_ABORTED.unpack_from(body, position))
+        position = skip_tags(body, position + _ABORTED.size)
     size, position = read_varint(body, position + 4)  # after the preferred read replica
     end = position + max(size - 1, 0)
     if end > len(body):
         raise ValueError("record bytes beyond the end of the answer")
     records = body[position:end]
-    return FetchedPartition(topic, index, error, high_watermark, last_stable, log_start, records), skip_tags(body, end)
+    diverging, position = _read_diverging(body, end)
+    return FetchedPartition(
+        topic, index, error, high_watermark, last_stable, log_start, records, aborted, diverging
+    ), position
+
+
+def _read_diverging(body: memoryview, position: int) -> tuple[tuple[int, int] | None, int]:
+    """Reads a partition's tagged fields; answers the diverging epoch, and the position after them."""
+    diverging: tuple[int, int] | None = None
+    count, position = read_varint(body, position)
+    for _ in range(count):
+        tag, position = read_varint(body, position)
+        size, position = read_varint(body, position)
+        if tag == _DIVERGING_TAG:
+            diverging = _DIVERGING.unpack_from(body, position)
+        position += size
+    return diverging, position

@@ -4,7 +4,7 @@ Messages of kafka-python; none of this is on the data path.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -23,9 +23,10 @@ from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProdu
 from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire import batch, fetch
+from clusterlink_engine.wire import batch, fetch, records
 from clusterlink_engine.wire.cluster import Cluster, choose_version, topic_id_of
 from clusterlink_engine.wire.codes import refused
+from clusterlink_engine.wire.connection import Connection
 
 # ListOffsets (API key 2, KIP-79). A replica id other than -1 is not cut at the high watermark; one below -2 is answered by
 # the leader alone.
@@ -40,6 +41,7 @@ _DELETE_TOPICS = (6, 6)  # API key 20; version 6 takes the topic id (KIP-516)
 _DELETE_RECORDS = (1, 2)  # API key 21, KIP-107
 _TOPIC_TIMEOUT_MS = 30_000
 _PRODUCER_ID_SECONDS = 15.0
+_SCAN_BYTES = 1024 * 1024
 
 TopicPartition = tuple[str, int]
 Answer = TypeVar("Answer")
@@ -50,6 +52,15 @@ class LogEnd(NamedTuple):
 
     offset: int
     error: int
+
+
+class LogOffset(NamedTuple):
+    """An offset of a partition. `topic_id` is a UUID in hexadecimal digits."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
 
 
 class ProducerState(NamedTuple):
@@ -78,8 +89,28 @@ async def log_starts(
     return await _list_offsets(cluster, node, partitions, _EARLIEST, _AS_CONSUMER)
 
 
+async def last_stable_offsets(
+    cluster: Cluster, node: int, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader for the offsets below which all transactions are decided."""
+    return await _list_offsets(cluster, node, partitions, _LATEST, _AS_CONSUMER, isolation=fetch.READ_COMMITTED)
+
+
+async def offsets_at(
+    cluster: Cluster, node: int, partitions: Collection[TopicPartition], timestamp: int
+) -> dict[TopicPartition, LogEnd]:
+    """Asks a leader for the first record of a time (in milliseconds, at least 0) or later; offset -1 if there is none."""
+    return await _list_offsets(cluster, node, partitions, timestamp, _AS_CONSUMER)
+
+
 async def _list_offsets(
-    cluster: Cluster, node: int, partitions: Collection[TopicPartition], timestamp: int, replica_id: int
+    cluster: Cluster,
+    node: int,
+    partitions: Collection[TopicPartition],
+    timestamp: int,
+    replica_id: int,
+    *,
+    isolation: int = fetch.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, LogEnd]:
     topic_class = ListOffsetsRequest.ListOffsetsTopic
     partition_class = topic_class.ListOffsetsPartition
@@ -91,9 +122,9 @@ async def _list_offsets(
                 for index in indexes
             ],
         )
-        for name, indexes in _by_topic(partitions).items()
+        for name, indexes in by_topic(partitions).items()
     ]
-    request = ListOffsetsRequest(replica_id=replica_id, isolation_level=0, topics=topics)
+    request = ListOffsetsRequest(replica_id=replica_id, isolation_level=isolation, topics=topics)
     answer = await cluster.call(node, request, ListOffsetsResponse, _LIST_OFFSETS)
     ends = {
         (topic.name, partition.partition_index): LogEnd(partition.offset, partition.error_code)
@@ -118,7 +149,7 @@ async def producer_states(
     """
     topic_class = DescribeProducersRequest.TopicRequest
     request = DescribeProducersRequest(
-        topics=[topic_class(name=name, partition_indexes=indexes) for name, indexes in _by_topic(partitions).items()]
+        topics=[topic_class(name=name, partition_indexes=indexes) for name, indexes in by_topic(partitions).items()]
     )
     answer = await cluster.call(node, request, DescribeProducersResponse, _DESCRIBE_PRODUCERS)
     states: dict[TopicPartition, ProducerState | int | None] = {}
@@ -139,33 +170,79 @@ async def producer_states(
     return _complete(cluster, "DescribeProducers", partitions, states)
 
 
-async def last_batch(
-    cluster: Cluster, node: int, topic: str, topic_id: str, partition: int, offset: int
-) -> BatchHeader | None:
-    """Reads the header of the batch that holds `offset`, be it committed or not; None if the log has nothing there.
+async def batches_at(
+    cluster: Cluster, node: int, offsets: Sequence[LogOffset]
+) -> dict[TopicPartition, BatchHeader | None]:
+    """Reads the headers of the batches that hold certain offsets, one for each partition; None where the log has nothing.
+
+    Compaction may have removed what was at an offset: then the batch that follows is answered.
 
     Raises:
         KafkaError: The broker could not be asked, or refused.
     """
+    if not offsets:
+        return {}
     connection = await cluster.open(node)
     try:
         version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
-        wanted = fetch.FetchPartition(topic, topic_id, partition, offset, 1)
-        body = fetch.encode(
-            version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=1, isolation=fetch.READ_UNCOMMITTED
-        )
-        frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
-        try:
-            answer = fetch.decode(version, frame)
-        except Exception as error:
-            raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
+        found = {}
+        for at in offsets:
+            # One partition in a request: a broker answers more bytes than were asked for only to the first one.
+            found[at.topic, at.partition] = await _batch_at(connection, version, at)
     finally:
         connection.close()
+    return found
+
+
+async def _batch_at(connection: Connection, version: int, at: LogOffset) -> BatchHeader | None:
+    return batch.peek((await _records_at(connection, version, at, 1)).records)
+
+
+async def _records_at(connection: Connection, version: int, at: LogOffset, size: int) -> fetch.FetchedPartition:
+    """Fetches one partition: at least one whole batch, if there is any, however small `size` is."""
+    wanted = fetch.FetchPartition(at.topic, at.topic_id, at.partition, at.offset, size)
+    body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=size, isolation=fetch.READ_UNCOMMITTED)
+    frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
+    try:
+        answer = fetch.decode(version, frame)
+    except Exception as error:
+        raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
     entry = next(iter(answer.partitions), None)
     code = answer.error or (entry.error if entry else 0)
-    if code:
-        raise refused(code, f"Fetch of {topic}-{partition} at offset {offset}", cluster.side)
-    return batch.peek(entry.records) if entry else None
+    if code or entry is None:
+        raise refused(code or -1, f"Fetch of {at.topic}-{at.partition} at offset {at.offset}", connection.side)
+    return entry
+
+
+async def has_key(cluster: Cluster, node: int, at: LogOffset, end: int, key: bytes) -> bool:
+    """Tells whether a replica has a record with a key, from an offset up to and without another one.
+
+    Args:
+        cluster: The cluster.
+        node: Any broker that has a replica; a follower answers, too (KIP-392).
+        at: Where to begin.
+        end: Where to stop.
+        key: Long and random enough to be found among the bytes of the records.
+
+    Raises:
+        KafkaError: The broker could not be asked, or refused.
+        TornBatchError: Its records are damaged.
+    """
+    connection = await cluster.open(node)
+    try:
+        version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
+        while at.offset < end:
+            found = await _records_at(connection, version, at, _SCAN_BYTES)
+            batches = batch.split(found.records)
+            for one in batches:
+                if one.header.base_offset < end and one.header.records and records.has_bytes(one, key):
+                    return True
+            if not batches:
+                return False  # nothing is left behind
+            at = at._replace(offset=batches[-1].header.last_offset + 1)
+    finally:
+        connection.close()
+    return False
 
 
 async def delete_records(
@@ -179,7 +256,7 @@ async def delete_records(
             name=name,
             partitions=[partition_class(partition_index=index, offset=before[name, index]) for index in indexes],
         )
-        for name, indexes in _by_topic(before).items()
+        for name, indexes in by_topic(before).items()
     ]
     request = DeleteRecordsRequest(topics=topics, timeout_ms=_TOPIC_TIMEOUT_MS)
     answer = await cluster.call(node, request, DeleteRecordsResponse, _DELETE_RECORDS)
@@ -277,7 +354,8 @@ def _complete(
     return answers
 
 
-def _by_topic(partitions: Collection[TopicPartition]) -> dict[str, list[int]]:
+def by_topic(partitions: Collection[TopicPartition]) -> dict[str, list[int]]:
+    """Answers the partition indexes of each topic, in order."""
     topics: dict[str, list[int]] = {}
     for name, index in sorted(partitions):
         topics.setdefault(name, []).append(index)

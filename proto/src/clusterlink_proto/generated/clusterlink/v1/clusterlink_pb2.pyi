@@ -18,6 +18,7 @@ import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -70,6 +71,29 @@ LINK_STATE_FAILED: LinkState.ValueType  # 4
 """The link cannot work, for example because the remote cluster is another one than before."""
 global___LinkState = LinkState
 
+class _GapFilling:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GapFillingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GapFilling.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GAP_FILLING_UNSPECIFIED: _GapFilling.ValueType  # 0
+    """Not found out yet."""
+    GAP_FILLING_MARKERS: _GapFilling.ValueType  # 1
+    """By transaction markers; needs ALTER on the local cluster."""
+    GAP_FILLING_EMPTY_TRANSACTIONS: _GapFilling.ValueType  # 2
+    """By empty transactions; slower, and a broker that dies in the middle can make a partition FAILED."""
+
+class GapFilling(_GapFilling, metaclass=_GapFillingEnumTypeWrapper): ...
+
+GAP_FILLING_UNSPECIFIED: GapFilling.ValueType  # 0
+"""Not found out yet."""
+GAP_FILLING_MARKERS: GapFilling.ValueType  # 1
+"""By transaction markers; needs ALTER on the local cluster."""
+GAP_FILLING_EMPTY_TRANSACTIONS: GapFilling.ValueType  # 2
+"""By empty transactions; slower, and a broker that dies in the middle can make a partition FAILED."""
+global___GapFilling = GapFilling
+
 class _MirrorTopicState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -90,6 +114,8 @@ class _MirrorTopicStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrappe
     """At least one partition cannot go on; `error` and `error_message` say why."""
     MIRROR_TOPIC_STATE_LINK_FAILED: _MirrorTopicState.ValueType  # 7
     """Its link failed."""
+    MIRROR_TOPIC_STATE_SEEDING: _MirrorTopicState.ValueType  # 8
+    """Offsets that the source has no records for any more are being filled; do not read the mirror yet. Ends by itself."""
 
 class MirrorTopicState(_MirrorTopicState, metaclass=_MirrorTopicStateEnumTypeWrapper): ...
 
@@ -107,6 +133,8 @@ MIRROR_TOPIC_STATE_FAILED: MirrorTopicState.ValueType  # 6
 """At least one partition cannot go on; `error` and `error_message` say why."""
 MIRROR_TOPIC_STATE_LINK_FAILED: MirrorTopicState.ValueType  # 7
 """Its link failed."""
+MIRROR_TOPIC_STATE_SEEDING: MirrorTopicState.ValueType  # 8
+"""Offsets that the source has no records for any more are being filled; do not read the mirror yet. Ends by itself."""
 global___MirrorTopicState = MirrorTopicState
 
 class _TopicDisposal:
@@ -221,6 +249,9 @@ class Link(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: builtins.int
     MIRROR_TOPIC_COUNT_FIELD_NUMBER: builtins.int
+    MIRROR_START_OFFSET_FIELD_NUMBER: builtins.int
+    GAP_FILLING_FIELD_NUMBER: builtins.int
+    STATE_SINCE_FIELD_NUMBER: builtins.int
     name: builtins.str
     link_id: builtins.str
     """Given by the engine; never used again for another link."""
@@ -234,6 +265,10 @@ class Link(google.protobuf.message.Message):
     error_message: builtins.str
     mirror_topic_count: builtins.int
     """Mirror topics of the link that are not detached."""
+    mirror_start_offset: builtins.str
+    """Where new mirror topics begin: "earliest" (the default), "latest", or an RFC 3339 time. Cannot change."""
+    gap_filling: global___GapFilling.ValueType
+    """How offsets at which nobody may see anything are filled on the local cluster. Output only."""
     @property
     def remote_cluster(self) -> global___RemoteCluster: ...
     @property
@@ -241,6 +276,10 @@ class Link(google.protobuf.message.Message):
     @property
     def config(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Further properties by their Cluster Linking name; only those that were set."""
+
+    @property
+    def state_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When this engine saw the link enter its state. Output only."""
 
     def __init__(
         self,
@@ -257,9 +296,12 @@ class Link(google.protobuf.message.Message):
         error: builtins.str = ...,
         error_message: builtins.str = ...,
         mirror_topic_count: builtins.int = ...,
+        mirror_start_offset: builtins.str = ...,
+        gap_filling: global___GapFilling.ValueType = ...,
+        state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["remote_cluster", b"remote_cluster", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link_id", b"link_id", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
 
 global___Link = Link
 
@@ -270,22 +312,54 @@ class RemoteCluster(google.protobuf.message.Message):
     BOOTSTRAP_SERVERS_FIELD_NUMBER: builtins.int
     CLUSTER_ID_FIELD_NUMBER: builtins.int
     SECURITY_PROTOCOL_FIELD_NUMBER: builtins.int
+    SASL_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """Id of the remote cluster. Given at create: the engine refuses another cluster."""
     security_protocol: builtins.str
-    """PLAINTEXT, the default; SSL, SASL_PLAINTEXT and SASL_SSL are refused by this version."""
+    """PLAINTEXT, the default, or SASL_PLAINTEXT; SSL and SASL_SSL are refused by this version."""
     @property
     def bootstrap_servers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def sasl(self) -> global___Sasl:
+        """Given exactly if the protocol is a SASL one."""
+
     def __init__(
         self,
         *,
         bootstrap_servers: collections.abc.Iterable[builtins.str] | None = ...,
         cluster_id: builtins.str = ...,
         security_protocol: builtins.str = ...,
+        sasl: global___Sasl | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bootstrap_servers", b"bootstrap_servers", "cluster_id", b"cluster_id", "security_protocol", b"security_protocol"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["sasl", b"sasl"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bootstrap_servers", b"bootstrap_servers", "cluster_id", b"cluster_id", "sasl", b"sasl", "security_protocol", b"security_protocol"]) -> None: ...
 
 global___RemoteCluster = RemoteCluster
+
+@typing.final
+class Sasl(google.protobuf.message.Message):
+    """How to authenticate."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MECHANISM_FIELD_NUMBER: builtins.int
+    USERNAME_FIELD_NUMBER: builtins.int
+    PASSWORD_FIELD_NUMBER: builtins.int
+    mechanism: builtins.str
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    username: builtins.str
+    password: builtins.str
+    """Never answered."""
+    def __init__(
+        self,
+        *,
+        mechanism: builtins.str = ...,
+        username: builtins.str = ...,
+        password: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["mechanism", b"mechanism", "password", b"password", "username", b"username"]) -> None: ...
+
+global___Sasl = Sasl
 
 @typing.final
 class TopicConfigSync(google.protobuf.message.Message):
@@ -489,6 +563,8 @@ class MirrorTopic(google.protobuf.message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: builtins.int
     PARTITIONS_FIELD_NUMBER: builtins.int
     PAUSED_FIELD_NUMBER: builtins.int
+    STATE_SINCE_FIELD_NUMBER: builtins.int
+    STATE_DETAIL_FIELD_NUMBER: builtins.int
     link: builtins.str
     source_topic: builtins.str
     name: builtins.str
@@ -504,6 +580,8 @@ class MirrorTopic(google.protobuf.message.Message):
     error_message: builtins.str
     paused: builtins.bool
     """What the user asked for: true between PauseMirrorTopic and ResumeMirrorTopic."""
+    state_detail: builtins.str
+    """What it waits for, in a sentence; empty if for nothing."""
     @property
     def config(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Settings of the mirror topic that its link does not sync; only those that were set."""
@@ -511,6 +589,10 @@ class MirrorTopic(google.protobuf.message.Message):
     @property
     def partitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MirrorPartition]:
         """Only in the answer of GetMirrorTopic."""
+
+    @property
+    def state_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When this engine saw the mirror topic enter its state. Output only."""
 
     def __init__(
         self,
@@ -528,8 +610,11 @@ class MirrorTopic(google.protobuf.message.Message):
         error_message: builtins.str = ...,
         partitions: collections.abc.Iterable[global___MirrorPartition] | None = ...,
         paused: builtins.bool = ...,
+        state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        state_detail: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "topic_id", b"topic_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["state_since", b"state_since"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "topic_id", b"topic_id"]) -> None: ...
 
 global___MirrorTopic = MirrorTopic
 
@@ -545,6 +630,10 @@ class MirrorPartition(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: builtins.int
+    SOURCE_LAST_STABLE_OFFSET_FIELD_NUMBER: builtins.int
+    HELD_BY_OPEN_TRANSACTION_FIELD_NUMBER: builtins.int
+    OFFSETS_FILLED_FIELD_NUMBER: builtins.int
+    OFFSETS_LOST_FIELD_NUMBER: builtins.int
     partition: builtins.int
     log_start_offset: builtins.int
     """First offset of the mirror's log; -1 while not known."""
@@ -558,6 +647,14 @@ class MirrorPartition(google.protobuf.message.Message):
     """Name of the partition's state in the engine, for people."""
     error: builtins.str
     error_message: builtins.str
+    source_last_stable_offset: builtins.int
+    """Offset up to which the source's transactions are decided; the mirror cannot go beyond. -1 while not known."""
+    held_by_open_transaction: builtins.bool
+    """Whether an open transaction at the source is all that the mirror waits for."""
+    offsets_filled: builtins.int
+    """Offsets that were filled because nobody may see anything there, since this engine process copies the partition."""
+    offsets_lost: builtins.int
+    """Offsets that the source deleted before they were mirrored."""
     def __init__(
         self,
         *,
@@ -569,8 +666,12 @@ class MirrorPartition(google.protobuf.message.Message):
         state: builtins.str = ...,
         error: builtins.str = ...,
         error_message: builtins.str = ...,
+        source_last_stable_offset: builtins.int = ...,
+        held_by_open_transaction: builtins.bool = ...,
+        offsets_filled: builtins.int = ...,
+        offsets_lost: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "error_message", b"error_message", "lag", b"lag", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "partition", b"partition", "source_high_watermark", b"source_high_watermark", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "error_message", b"error_message", "held_by_open_transaction", b"held_by_open_transaction", "lag", b"lag", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "offsets_filled", b"offsets_filled", "offsets_lost", b"offsets_lost", "partition", b"partition", "source_high_watermark", b"source_high_watermark", "source_last_stable_offset", b"source_last_stable_offset", "state", b"state"]) -> None: ...
 
 global___MirrorPartition = MirrorPartition
 

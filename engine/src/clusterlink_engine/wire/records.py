@@ -1,0 +1,187 @@
+"""Records inside of batches (magic 2): encoded again where a batch cannot be copied as it is, and made as fillers.
+
+A record is: its length, an attributes byte, the deltas of timestamp and offset, then key, value and headers. Lengths and deltas
+are signed varints (zigzag). Whatever follows the deltas is copied as bytes.
+"""
+
+import struct
+from functools import lru_cache
+
+from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, BatchHeader
+from clusterlink_engine.wire.batch import HEADER_BYTES, Batch, TornBatchError, crc32c
+from clusterlink_engine.wire.compression import CODEC_BITS, ZSTD, CompressionError, compress, decompress
+
+_HEADER = struct.Struct(">qiibIhiqqqhii")  # from the base offset to the record count
+_PREFIX_BYTES = 12
+_ATTRIBUTES_AT = 21
+_CRC = struct.Struct(">I")
+_CRC_AT = 17
+
+_BITS_TO_DROP = TIMESTAMP_TYPE_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT
+
+
+def recode(batch: Batch, first: int) -> list[Batch]:
+    """Encodes the records of a fetched batch again, from the offset `first` on, in its own codec.
+
+    A broker takes no batch with holes (INVALID_RECORD) and shows what the producers said of the time where LogAppendTime
+    batches are copied. So each run of records without a hole becomes a batch, and append times become the records' own.
+
+    Args:
+        batch: As `wire.batch.split` answered it; its checksum was verified.
+        first: Records before this offset are left out.
+
+    Returns:
+        Batches like those of `split`, to be patched: base offset 0, without a producer. Empty if no record is left.
+
+    Raises:
+        TornBatchError: The records are damaged.
+    """
+    header = batch.header
+    codec = header.attributes & CODEC_BITS
+    (base_timestamp,) = struct.unpack_from(">q", batch.view, 27)
+    append_time = header.max_timestamp if header.attributes & TIMESTAMP_TYPE_BIT else None
+    runs: list[_Run] = []
+    try:
+        data = bytes(decompress(codec, batch.view[HEADER_BYTES:]))
+        position = 0
+        last = header.base_offset - 1
+        for _ in range(header.records):
+            length, position = _read_varint(data, position)
+            end = position + length
+            timestamp_delta, rest = _read_varint(data, position + 1)
+            offset_delta, rest = _read_varint(data, rest)
+            offset = header.base_offset + offset_delta
+            if length < 0 or end > len(data) or rest > end or not last < offset <= header.last_offset:
+                raise TornBatchError(f"the batch at offset {header.base_offset} has an impossible record")
+            last = offset
+            if offset >= first:
+                if not runs or runs[-1].end != offset:
+                    runs.append(_Run(offset))
+                timestamp = append_time if append_time is not None else base_timestamp + timestamp_delta
+                runs[-1].add(data[position : position + 1], timestamp, data[rest:end])
+            position = end
+    except (CompressionError, IndexError, ValueError) as error:
+        raise TornBatchError(f"the batch at offset {header.base_offset} cannot be decoded: {error}") from error
+    attributes = header.attributes & ~_BITS_TO_DROP
+    return [run.encode(attributes) for run in runs]
+
+
+def has_bytes(batch: Batch, wanted: bytes) -> bool:
+    """Tells whether the records of a batch contain some bytes, in a key, a value or across them.
+
+    Raises:
+        TornBatchError: The records are damaged.
+    """
+    try:
+        return wanted in bytes(decompress(batch.header.attributes & CODEC_BITS, batch.view[HEADER_BYTES:]))
+    except CompressionError as error:
+        raise TornBatchError(f"the batch at offset {batch.header.base_offset} cannot be decoded: {error}") from error
+
+
+class _Run:
+    """Records that follow each other without a hole."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.end = first
+        self._records: list[tuple[bytes, int, bytes]] = []
+
+    def add(self, attributes: bytes, timestamp: int, rest: bytes) -> None:
+        self._records.append((attributes, timestamp, rest))
+        self.end += 1
+
+    def encode(self, attributes: int) -> Batch:
+        base = self._records[0][1]
+        newest = max(timestamp for _, timestamp, _ in self._records)
+        data = bytearray()
+        for delta, (flags, timestamp, rest) in enumerate(self._records):
+            deltas = _varint(timestamp - base) + _varint(delta)
+            data += _varint(1 + len(deltas) + len(rest))
+            data += flags
+            data += deltas
+            data += rest
+        return _batch(self.first, len(self._records), attributes, base, newest, data)
+
+
+def tombstones(first: int, count: int, key: bytes, timestamp: int) -> Batch:
+    """Makes a batch of records that have a key and nothing else.
+
+    Args:
+        first: Offset of the first record.
+        count: Number of records; all batches with the same one share the work.
+        key: Of each record.
+        timestamp: Of each record, in milliseconds.
+    """
+    return _batch(first, count, ZSTD, timestamp, timestamp, _tombstones(count, key), compressed=True)
+
+
+@lru_cache(maxsize=16)
+def _tombstones(count: int, key: bytes) -> bytes:
+    rest = _varint(len(key)) + key + _varint(-1) + _varint(0)  # key, no value, no headers
+    data = bytearray()
+    for delta in range(count):
+        deltas = _varint(0) + _varint(delta)
+        data += _varint(1 + len(deltas) + len(rest)) + b"\0" + deltas + rest
+    return compress(ZSTD, data)
+
+
+def _batch(
+    first: int,
+    count: int,
+    attributes: int,
+    base_timestamp: int,
+    newest: int,
+    data: bytes | bytearray,
+    *,
+    compressed: bool = False,
+) -> Batch:
+    packed = data if compressed else compress(attributes & CODEC_BITS, data)
+    size = HEADER_BYTES + len(packed)
+    view = memoryview(bytearray(size))
+    _HEADER.pack_into(
+        view, 0, 0, size - _PREFIX_BYTES, -1, 2, 0, attributes, count - 1, base_timestamp, newest, -1, -1, -1, count
+    )
+    view[HEADER_BYTES:] = packed
+    _CRC.pack_into(view, _CRC_AT, crc32c(view[_ATTRIBUTES_AT:]))
+    header = BatchHeader(
+        base_offset=first,
+        last_offset=first + count - 1,
+        records=count,
+        attributes=attributes,
+        magic=2,
+        size=size,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        max_timestamp=newest,
+    )
+    return Batch(header, view)
+
+
+def _varint(value: int) -> bytes:
+    """Encodes a signed varint of up to 64 bits."""
+    value = value << 1 ^ value >> 63
+    if value < 0x80:
+        return bytes((value,))
+    parts = bytearray()
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Reads a signed varint of up to 64 bits; answers it and the position after it."""
+    byte = data[position]
+    position += 1
+    value = byte & 0x7F
+    shift = 7
+    while byte & 0x80:
+        if shift > 63:
+            raise ValueError("a varint of more than ten bytes")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value >> 1 ^ -(value & 1), position
