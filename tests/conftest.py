@@ -107,11 +107,13 @@ def start_engine(
     """Starts engines for one test: on the destination, unless it gives another `local_bootstrap`."""
     with ExitStack() as stack:
 
-        def start(local_bootstrap: str = "", **options: object) -> EngineProcess:
+        def start(local_bootstrap: str = "", *, wait: bool = True, **options: object) -> EngineProcess:
             bootstrap = local_bootstrap or destination_cluster.bootstrap_servers
             engine = EngineProcess(bootstrap, log_directory, **options)  # type: ignore[arg-type]
             stack.callback(engine.close)
-            engine.start()
+            engine.launch()
+            if wait:
+                engine.wait_ready()
             return engine
 
         yield start

@@ -10,7 +10,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from clusterlink_engine.mirror.partition import Partition, ProbeResult
 from clusterlink_engine.replication.cursor import Cursor, Watcher
-from clusterlink_engine.replication.tenure import Tenure, clock
+from clusterlink_engine.replication.tenure import Lease, Tenure, clock
 from tests.fake_broker.broker import TOPIC, TOPIC_ID, FakeBroker, Request, frame
 
 PRODUCER_ID = 7
@@ -29,8 +29,9 @@ def batch(base_offset: int, records: int = 3) -> bytearray:
 
 def cursor(index: int) -> Cursor:
     """A cursor whose mirror is empty: it copies from offset 0."""
-    tenure = Tenure(1, clean=True)
-    tenure.extend(clock() + 3600)
+    lease = Lease()
+    lease.extend(clock() + 3600)
+    tenure = Tenure(lease, 1, settled=True)
     made = Cursor(
         Partition(f"mirror-{TOPIC}-{index}", PRODUCER_ID),
         topic=f"mirror-{TOPIC}",

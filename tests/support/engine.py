@@ -31,7 +31,7 @@ class EngineProcess(engine.EngineProcess):
         self.state_topic = state_topic or f"_state-{secrets.token_hex(4)}"
         own: dict[str, dict[str, object]] = {
             "state": {"topic": self.state_topic},
-            "replication": {"watch_interval_ms": 200, "grace_ms": 300},
+            "replication": {"watch_interval_ms": 200, "grace_ms": 300, "session_ms": 3000},
         }
         for section, values in (settings or {}).items():
             own.setdefault(section, {}).update(values)

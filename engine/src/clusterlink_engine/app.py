@@ -12,6 +12,7 @@ from clusterlink_engine import __version__
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin
 from clusterlink_engine.api.server import Engine, Server
 from clusterlink_engine.control.links import Links
+from clusterlink_engine.control.membership import Member, Membership
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.progress import ProgressKeeper
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
@@ -20,10 +21,11 @@ from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, is_retriable
 from clusterlink_engine.model.resources import Link
+from clusterlink_engine.processes import identity, is_dead
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.local import LocalSide
-from clusterlink_engine.replication.tenure import Tenure, clock
+from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.settings import Settings
 from clusterlink_engine.store.records import Claim
 from clusterlink_engine.store.state_topic import StateTopic
@@ -79,43 +81,79 @@ async def serve(settings: Settings) -> None:
 class _Running:
     """A started engine, and how to stop it."""
 
-    def __init__(self, server: Server, runtimes: Runtimes, tasks: Tasks, store: StateTopic, cluster: Cluster) -> None:
+    def __init__(
+        self,
+        server: Server,
+        runtimes: Runtimes,
+        tasks: Tasks,
+        store: StateTopic,
+        membership: Membership,
+        members: Tasks,
+        tenure: Tenure,
+    ) -> None:
         self._server = server
         self._runtimes = runtimes
         self._tasks = tasks
         self._store = store
-        self._cluster = cluster
+        self._membership = membership
+        self._members = members
+        self._tenure = tenure
 
     @classmethod
     async def start(cls, settings: Settings, end: Callable[[BaseException], None]) -> "_Running":
+        """Starts; returns when this process is the one that works."""
         timeout = settings.replication.request_timeout_ms / 1000
         cluster = Cluster(Side.LOCAL, settings.local_cluster.bootstrap_servers, settings.local_cluster, timeout=timeout)
         await _reach(cluster)
         await _ensure_state_topic(cluster, settings)
-        instance_id = uuid4().hex
-        claim = Claim(instance_id=instance_id, host=socket.gethostname(), pid=os.getpid(), version=__version__)
-        store = StateTopic(settings.local_cluster, settings.state.topic, claim, end)
+        store = StateTopic(settings.local_cluster, settings.state.topic, end)
+        members = Tasks(end)
+        membership = Membership(
+            cluster,
+            f"clusterlink-{settings.state.topic}",
+            Member(socket.gethostname(), os.getpid()),
+            settings.replication.session_ms / 1000,
+            end,
+        )
         try:
-            state = State(store, await store.open(_STATE_SECONDS), end)
-            return await cls._build(settings, cluster, store, state, instance_id, end)
+            await _bury(await store.last_claim(_STATE_SECONDS), membership)
+            members.start("membership", membership.run())
+            await membership.owned.wait()
+            # What the last owner said, it said before its lease ended; so this is read after.
+            last = await store.last_claim(_STATE_SECONDS)
+            claim = Claim(
+                instance_id=uuid4().hex,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                version=__version__,
+                process=identity(),
+                member_id=membership.member_id,
+            )
+            state = State(store, await store.open(claim, _STATE_SECONDS), end)
+            tenure = Tenure(membership.lease, store.claim_offset + 1, settled=last is None or last.released)
+            running = await cls._build(settings, membership, members, store, state, claim.instance_id, tenure, end)
         except BaseException:
+            await members.cancel()
+            await membership.leave()
             await store.close()
             cluster.close()
             raise
+        return running
 
     @classmethod
     async def _build(
         cls,
         settings: Settings,
-        cluster: Cluster,
+        membership: Membership,
+        members: Tasks,
         store: StateTopic,
         state: State,
         instance_id: str,
+        tenure: Tenure,
         end: Callable[[BaseException], None],
     ) -> "_Running":
         tasks = Tasks(end)
-        tenure = Tenure(1, clean=False)
-        tenure.extend(clock() + 10**9)
+        cluster = membership.cluster
         timeout = settings.replication.request_timeout_ms / 1000
         admin = ConfluentTopicAdmin(
             Side.LOCAL, settings.local_cluster.bootstrap_servers, settings.local_cluster, timeout
@@ -141,18 +179,40 @@ class _Running:
             runtimes.start(link)
         mirror_topics.go_on()
         log.info("engine %s of cluster %s listens on %s", __version__, cluster.cluster_id, server.address)
-        return cls(server, runtimes, tasks, store, cluster)
+        return cls(server, runtimes, tasks, store, membership, members, tenure)
 
     async def stop(self) -> None:
         """Stops in an order in which nothing is cut off that could still be finished."""
         log.info("stopping")
         await self._server.stop(_API_GRACE_SECONDS)  # first: nobody asks for anything new
-        stopping = [self._runtimes.stop(link, DRAIN_SECONDS) for link in self._runtimes.names()]
+        timeout = DRAIN_SECONDS if self._tenure.holds() else 0.0
+        stopping = [self._runtimes.stop(link, timeout) for link in self._runtimes.names()]
         await asyncio.gather(*stopping)  # then what was fetched is written or dropped, and what was written is answered
         await self._tasks.cancel()  # a failure that is not stored yet is found again by the next process
+        if self._tenure.is_drained and self._tenure.holds():
+            await _release(self._store)
+        await self._members.cancel()
+        await self._membership.leave()  # now another process may begin
         await self._store.close()  # last: what came before had something to store
-        self._cluster.close()
+        self._membership.cluster.close()
         log.info("stopped")
+
+
+async def _bury(last: Claim | None, membership: Membership) -> None:
+    """Takes the last owner out of the group if it ran on this machine and is dead: nobody needs to wait for its session."""
+    if last is None or last.released or not last.member_id or not is_dead(last.process):
+        return
+    try:
+        await membership.remove(last.member_id)
+    except ClusterlinkError as error:
+        log.info("the dead engine with pid %d stays in the group until its session ends: %s", last.pid, error)
+
+
+async def _release(store: StateTopic) -> None:
+    try:
+        await store.release()
+    except ClusterlinkError as error:
+        log.info("the state is not released, the next process will wait a moment: %s", error)
 
 
 async def _reach(cluster: Cluster) -> None:

@@ -44,6 +44,7 @@ def properties(
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
         # A killed broker that starts again is let in only after its last session has run out (9 s by default).
         "broker.session.timeout.ms": 2500,
         "broker.heartbeat.interval.ms": 500,

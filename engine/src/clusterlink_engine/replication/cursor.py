@@ -363,12 +363,8 @@ class Cursor:
 
     # Stopping.
 
-    async def drain(self, timeout: float) -> bool:
-        """Stops sending and waits until everything in flight is answered, at most `timeout` seconds.
-
-        Returns:
-            Whether it was: then nothing of this process is pending in a broker.
-        """
+    async def drain(self, timeout: float) -> None:
+        """Stops sending and waits until everything in flight is answered, at most `timeout` seconds."""
         self._stopping = True
         self._drop_queue()
         self._check_drained()
@@ -377,9 +373,9 @@ class Cursor:
                 await self._drained.wait()
         except TimeoutError:
             log.warning("%s-%d: gave up waiting for batches in flight", self.topic, self.index)
-        is_clean = self._drained.is_set() and not self.core.in_doubt
+        if not self._drained.is_set() or self.core.in_doubt:
+            self.tenure.gave_up()
         self._give_up()
-        return is_clean
 
     def _check_drained(self) -> None:
         if self._stopping and not self._in_flight and self._filling is None:

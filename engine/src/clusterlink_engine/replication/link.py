@@ -100,7 +100,7 @@ class LinkReplication:
             self._link.producer_id,
             mirror.start_offsets.get(index, 0),
             first_offset=mirror.first_offsets.get(index, 0),
-            settled=self._tenure.clean,
+            settled=self._tenure.settled,
             source_epochs=self._progress(mirror.name, mirror.topic_id, index).source_epochs,
         )
         if mirror.phase is Phase.SEEDING:

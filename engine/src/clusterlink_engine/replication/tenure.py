@@ -1,4 +1,4 @@
-"""What a process must have before it writes to mirror topics: its tenure, with a lease that runs out by itself."""
+"""What a process must have before it writes to mirror topics: a lease that runs out by itself, and a generation."""
 
 import time
 
@@ -8,25 +8,15 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Tenure:
-    """The right of this process to write to mirror topics.
+class Lease:
+    """The time up to which nobody else can have been given the right to write."""
 
-    Attributes:
-        generation: Larger than that of every earlier owner, within int32; markers carry it as the coordinator's epoch.
-        clean: Whether nothing of an earlier owner can be pending in a broker: it stopped in peace, or there was none.
-    """
-
-    def __init__(self, generation: int, *, clean: bool) -> None:
-        """Begins without a lease; see `extend`."""
-        self.generation = generation
-        self.clean = clean
+    def __init__(self) -> None:
+        """Begins without any time."""
         self._until = 0.0
 
-    def __repr__(self) -> str:
-        return f"<Tenure {self.generation}, {self._until - clock():.1f} s left>"
-
     def extend(self, until: float) -> None:
-        """The lease holds up to this moment of `clock`; never shortened but by `end`."""
+        """The lease holds up to this moment of `clock`; it is shortened by `end` only."""
         self._until = max(self._until, until)
 
     def end(self) -> None:
@@ -34,5 +24,42 @@ class Tenure:
         self._until = 0.0
 
     def holds(self) -> bool:
-        """Tells whether the lease holds at this moment; to be asked right before each send."""
+        """Tells whether the lease holds at this moment."""
         return clock() < self._until
+
+
+class Tenure:
+    """The right of this process to write to mirror topics.
+
+    Attributes:
+        lease: Asked right before each send.
+        generation: Larger than that of every earlier owner, within int32; markers carry it as the coordinator's epoch.
+        settled: Whether nothing that was sent before can be pending in a broker any more: an earlier owner stopped in peace, or
+            there was none, and nothing was given up since. Written by cursors that give something up.
+    """
+
+    def __init__(self, lease: Lease, generation: int, *, settled: bool) -> None:
+        """Begins.
+
+        Args:
+            lease: Of this process.
+            generation: See the attribute.
+            settled: Whether an earlier owner left nothing behind.
+        """
+        self.lease = lease
+        self.generation = generation
+        self.settled = settled
+        self._drained = True
+
+    def gave_up(self) -> None:
+        """Something that was sent will not be waited for."""
+        self.settled = self._drained = False
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether a successor need not wait for anything that this process has sent, once it sends nothing more."""
+        return self._drained
+
+    def holds(self) -> bool:
+        """Tells whether this process may write at this moment."""
+        return self.lease.holds()

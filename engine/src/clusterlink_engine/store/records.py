@@ -36,6 +36,12 @@ class Claim(Stored):
     pid: int
     version: str
     """Of the engine."""
+    process: str = ""
+    """What `processes.identity` says of it; tells on the same machine whether it is dead."""
+    member_id: str = ""
+    """Of its membership in the group of engines."""
+    released: bool = False
+    """Whether it stopped in peace: everything that it had sent was answered. It will not send anything again."""
 
 
 KINDS: dict[str, type[Stored]] = {

@@ -35,20 +35,21 @@ Records = dict[str, Stored]
 class StateTopic:
     """The state topic as this process owns it.
 
+    Attributes:
+        claim_offset: Where this process's claim is, once it is open; larger than that of every earlier one.
+
     Reading and writing happen in two threads of their own, since the library blocks; results arrive on the event loop.
     """
 
-    def __init__(self, cluster: LocalCluster, topic: str, claim: Claim, on_lost: FatalHandler) -> None:
-        """Prepares; nothing is contacted before `open`.
+    def __init__(self, cluster: LocalCluster, topic: str, on_lost: FatalHandler) -> None:
+        """Prepares; nothing is contacted before `last_claim` and `open`.
 
         Args:
             cluster: Where the topic is.
             topic: Its name; it must exist.
-            claim: Who this process is.
             on_lost: Told on the event loop when another process has claimed the state, or when it can no longer be followed.
         """
         self._topic = topic
-        self._claim = claim
         self._on_lost = on_lost
         self._common: dict[str, Any] = {
             "bootstrap.servers": ",".join(cluster.bootstrap_servers),
@@ -61,19 +62,47 @@ class StateTopic:
         self._closing = threading.Event()
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
-        self._successor = claim  # another one's as soon as there is one; written by the reading thread
+        self._claim: Claim | None = None
+        self._successor: Claim | None = None  # written by the reading thread
+        self.claim_offset: int = -1
 
-    async def open(self, timeout: float) -> Records:
+    async def last_claim(self, timeout: float) -> Claim | None:
+        """Answers who claimed the state last; None if nobody did.
+
+        Raises:
+            StateTooNewError: A newer engine has worked here.
+            StateError: The topic cannot be read within `timeout` seconds, or holds what is no record.
+        """
+        records: Records = {}
+        await self._run(self._reading, self._read, records, None, timeout)
+        claim = records.get(CLAIM_KEY)
+        return claim if isinstance(claim, Claim) else None
+
+    async def release(self) -> None:
+        """Tells whoever comes next that nothing of this process is pending anywhere.
+
+        Raises:
+            StateError: It was not stored.
+        """
+        if self._claim is not None:
+            await self.write({CLAIM_KEY: self._claim.model_copy(update={"released": True})})
+
+    async def open(self, claim: Claim, timeout: float) -> Records:
         """Claims the state and answers everything in it, by key, claims left out.
+
+        Args:
+            claim: Who this process is.
+            timeout: In seconds, for each of three steps.
 
         Raises:
             StateTooNewError: A newer engine has worked here; nothing was claimed.
             StateError: The topic cannot be read or claimed within `timeout` seconds, or holds what is no record.
         """
+        self._claim = claim
         records: Records = {}
         await self._run(self._reading, self._read, records, None, timeout)
         await self._run(self._writing, self._claim_topic, timeout)
-        await self._run(self._reading, self._read, records, self._claim.instance_id, timeout)
+        await self._run(self._reading, self._read, records, claim.instance_id, timeout)
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._reading, self._follow, loop)
         return {key: value for key, value in records.items() if not isinstance(value, Claim)}
@@ -176,8 +205,10 @@ class StateTopic:
     # In the reading thread.
 
     def _read(self, records: Records, until_claim_of: str | None, timeout: float) -> None:
-        """Reads to the end of the topic, or to the claim of an instance, into `records`."""
+        """Reads into `records`: from the begin to the end of the topic, or on to the claim of an instance."""
         consumer = self._open_consumer()
+        if until_claim_of is None:
+            consumer.assign([TopicPartition(self._topic, 0, 0)])  # the library tells the end once for each assignment
         waited = 0.0
         while waited < timeout:
             message = consumer.poll(_POLL_SECONDS)
@@ -196,6 +227,7 @@ class StateTopic:
                 raise StateError(f'The state topic "{self._topic}" cannot be read: {error.str()}.')
             key, claim = _take(records, message)
             if key == CLAIM_KEY and isinstance(claim, Claim) and claim.instance_id == until_claim_of:
+                self.claim_offset = int(message.offset() or 0)
                 return
         raise StateError(f'The state topic "{self._topic}" could not be read to its end within {timeout:g} s.')
 
@@ -212,7 +244,6 @@ class StateTopic:
                 },
                 logger=log.getChild("librdkafka"),
             )
-            self._consumer.assign([TopicPartition(self._topic, 0, 0)])
         return self._consumer
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -222,7 +253,7 @@ class StateTopic:
         except Exception as error:
             loop.call_soon_threadsafe(self._on_lost, error)
         else:
-            if not self._closing.is_set():
+            if self._successor is not None:
                 loop.call_soon_threadsafe(self._on_lost, _taken_over(self._successor))
 
     def _wait_for_claim(self) -> None:
@@ -235,7 +266,7 @@ class StateTopic:
             if key != CLAIM_KEY.encode() or data is None:
                 continue
             claim = decode(CLAIM_KEY, data)
-            if isinstance(claim, Claim) and claim.instance_id != self._claim.instance_id:
+            if isinstance(claim, Claim) and self._claim and claim.instance_id != self._claim.instance_id:
                 self._successor = claim
                 return
 
