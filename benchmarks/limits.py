@@ -16,8 +16,8 @@ from pathlib import Path
 from clusterlink_engine.errors import Side
 from clusterlink_engine.settings import Security
 from clusterlink_engine.wire import fetch, produce
-from clusterlink_engine.wire.cluster import Cluster, choose_version
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.connection import Connection, choose_version
 
 _PLACE = struct.Struct(">qi")
 _LAST_OFFSET_DELTA = struct.Struct(">i")

@@ -123,6 +123,12 @@ class BrokerRefusedError(KafkaError):
         self.retriable = retriable
 
 
+class AuthenticationFailedError(KafkaError):
+    """A broker refused the credentials. Trying again helps only if somebody changes them, here or there."""
+
+    reason = "AUTHENTICATION_ERROR"
+
+
 class WrongClusterError(KafkaError):
     """The cluster behind the bootstrap servers is not the one it must be."""
 

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from clusterlink_engine.errors import BrokerRefusedError, ClusterUnavailableError, KafkaError, Side
-from clusterlink_engine.settings import Security
+from clusterlink_engine.settings import Security, librdkafka_settings
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +72,7 @@ class ConfluentTopicAdmin:
         self._side = side
         self._timeout = timeout
         self._client = AdminClient(
-            {
-                "bootstrap.servers": ",".join(bootstrap_servers),
-                "security.protocol": security.security_protocol,
-                "client.id": "clusterlink",
-                "log.connection.close": False,
-            },
+            {**librdkafka_settings(bootstrap_servers, security), "client.id": "clusterlink"},
             logger=log.getChild("librdkafka"),
         )
 

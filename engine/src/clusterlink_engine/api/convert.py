@@ -26,6 +26,9 @@ def link_spec(message: v1.Link) -> LinkSpec:
         bootstrap_servers=tuple(remote.bootstrap_servers),
         cluster_id=remote.cluster_id,
         security_protocol=remote.security_protocol or "PLAINTEXT",
+        sasl_mechanism=remote.sasl.mechanism,
+        sasl_username=remote.sasl.username,
+        sasl_password=remote.sasl.password,
         topic_prefix=message.topic_prefix,
         paused=message.paused,
         mirror_start_offset=message.mirror_start_offset or "earliest",
@@ -78,6 +81,9 @@ def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Li
         config=stored.config,
         mirror_topic_count=mirror_topics,
     )
+    if stored.remote.sasl is not None:
+        message.remote_cluster.sasl.mechanism = stored.remote.sasl.mechanism
+        message.remote_cluster.sasl.username = stored.remote.sasl.username
     if runtime is not None:
         state = runtime.link_state(stored)
         message.state = v1.LinkState.Value(f"LINK_STATE_{state}")

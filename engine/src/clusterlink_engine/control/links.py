@@ -10,6 +10,7 @@ from clusterlink_engine.control.runtime import Runtimes, open_remote
 from clusterlink_engine.control.state import State
 from clusterlink_engine.errors import (
     AlreadyExistsError,
+    AuthenticationFailedError,
     BrokerRefusedError,
     FailedPreconditionError,
     InvalidArgumentError,
@@ -83,7 +84,7 @@ class Links:
 
         Args:
             spec: The new values, under the link's name.
-            fields: Among "remote_cluster.bootstrap_servers", "paused", "topic_config_sync", "config".
+            fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.sasl", "paused", "topic_config_sync", "config".
             validate_only: Whether to change nothing.
 
         Raises:
@@ -97,7 +98,10 @@ class Links:
             self._check_overrides(spec)
             if validate_only:
                 return link
-            moved = tuple(sorted(spec.bootstrap_servers)) != link.remote.bootstrap_servers
+            moved = (
+                tuple(sorted(spec.bootstrap_servers)) != link.remote.bootstrap_servers
+                or spec.sasl() != link.remote.sasl
+            )
             remote = await self._reach(spec) if moved else link.remote
             changed = _link(
                 spec, remote, client_token=link.client_token, producer_id=link.producer_id, link_id=link.link_id
@@ -199,7 +203,8 @@ class Links:
         remote = RemoteCluster(
             bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
             cluster_id=spec.cluster_id,
-            security_protocol=spec.security_protocol,
+            security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
+            sasl=spec.sasl(),
         )
         cluster = open_remote(remote, spec.config)
         try:
@@ -217,6 +222,10 @@ class Links:
             ) from error
         except BrokerRefusedError:
             raise
+        except AuthenticationFailedError as error:
+            raise FailedPreconditionError(
+                f"The remote cluster cannot be used: {error}", field="link.remote_cluster.sasl", reason=error.reason
+            ) from error
         except KafkaError as error:
             raise FailedPreconditionError(
                 f"The remote cluster cannot be reached: {error}", field=_BOOTSTRAP, reason=error.reason
@@ -255,6 +264,11 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     """Answers the link as a spec, with the named fields taken from `spec`."""
     values: dict[str, dict[str, object]] = {
         "remote_cluster.bootstrap_servers": {"bootstrap_servers": spec.bootstrap_servers},
+        "remote_cluster.sasl": {
+            "sasl_mechanism": spec.sasl_mechanism,
+            "sasl_username": spec.sasl_username,
+            "sasl_password": spec.sasl_password,
+        },
         "paused": {"paused": spec.paused},
         "topic_config_sync": {
             "topic_config_sync_ms": spec.topic_config_sync_ms,
@@ -267,6 +281,9 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         bootstrap_servers=link.remote.bootstrap_servers,
         cluster_id=link.remote.cluster_id,
         security_protocol=link.remote.security_protocol,
+        sasl_mechanism=link.remote.sasl.mechanism if link.remote.sasl is not None else "",
+        sasl_username=link.remote.sasl.username if link.remote.sasl is not None else "",
+        sasl_password=link.remote.sasl.password if link.remote.sasl is not None else "",
         topic_prefix=link.topic_prefix,
         paused=link.paused,
         mirror_start_offset=link.mirror_start_offset,

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, StateFencedError, is_retriable
+from clusterlink_engine.errors import BrokerRefusedError, KafkaError, StateFencedError
 from clusterlink_engine.replication.tenure import Lease, clock
 from clusterlink_engine.tasks import Backoff, FatalHandler
 from clusterlink_engine.wire.cluster import Cluster
@@ -84,7 +84,7 @@ class Membership:
         if self.member_id:
             try:
                 await self.remove(self.member_id)
-            except ClusterlinkError as error:
+            except KafkaError as error:
                 log.info("leaving the group %s: %s", self._group, error)
 
     async def run(self) -> None:
@@ -97,9 +97,7 @@ class Membership:
                     await self._belong(group, backoff)
                 finally:
                     group.close()
-            except ClusterlinkError as error:
-                if not is_retriable(error) and not isinstance(error, BrokerRefusedError):
-                    raise
+            except KafkaError as error:
                 log.info("membership of the group %s: %s", self._group, error)
                 if isinstance(error, BrokerRefusedError):
                     self._refused(error.code)

@@ -15,7 +15,6 @@ from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.local import LocalSide
 from clusterlink_engine.replication.tenure import Tenure
-from clusterlink_engine.settings import Security
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
@@ -40,7 +39,9 @@ class Local:
 def open_remote(remote: RemoteCluster, config: dict[str, str]) -> Cluster:
     """Makes the remote cluster of a link; nothing is contacted yet."""
     timeout = value_of(config, "request.timeout.ms") / 1000
-    return Cluster(Side.REMOTE, remote.bootstrap_servers, Security(), cluster_id=remote.cluster_id, timeout=timeout)
+    return Cluster(
+        Side.REMOTE, remote.bootstrap_servers, remote.security, cluster_id=remote.cluster_id, timeout=timeout
+    )
 
 
 class LinkRuntime:
@@ -64,7 +65,9 @@ class LinkRuntime:
     ) -> None:
         self.cluster = open_remote(link.remote, link.config)
         timeout = value_of(link.config, "request.timeout.ms") / 1000
-        self.admin: TopicAdmin = ConfluentTopicAdmin(Side.REMOTE, link.remote.bootstrap_servers, Security(), timeout)
+        self.admin: TopicAdmin = ConfluentTopicAdmin(
+            Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout
+        )
         self._name = link.name
         self._state = state
         self._tasks = Tasks(on_fatal)

@@ -204,5 +204,7 @@ def _toml_value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name} = {_toml_value(item)}' for name, item in value.items())}}}"
     # A JSON string is a TOML string for all that is written here: no control characters.
     return str(value) if isinstance(value, int | float) else f'"{value}"'

@@ -6,11 +6,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
 from clusterlink_engine.devkit import guard, ports, prepared
 from clusterlink_engine.devkit.node import KafkaNode
-from clusterlink_engine.devkit.settings import Address, Value, properties, render
+from clusterlink_engine.devkit.settings import Address, Value, properties, render, secured
 
 DEFAULT_VERSION = "4.1.2"
+
+_SCRAM_SECONDS = 30.0
 
 # For quick starts and many brokers on one machine: a small heap, and only the compiler that is quick itself.
 SMALL = ("-Xmx512m", "-XX:TieredStopAtLevel=1")
@@ -41,6 +45,7 @@ class KafkaCluster:
         nodes: int = 1,
         settings: Mapping[str, Value] | None = None,
         *,
+        users: Mapping[str, str] | None = None,
         name: str = "kafka",
         directory: Path | None = None,
         log_directory: Path | None = None,
@@ -52,6 +57,8 @@ class KafkaCluster:
             version: Of Kafka; downloaded at the first use on a machine.
             nodes: Number of brokers.
             settings: Broker settings that are put on top of ours.
+            users: Password by user. If any, each broker has a second listener, with SASL, and an authorizer that gives
+                all rights to those who come by the first one, and none to others.
             name: For log files and messages.
             directory: Where settings and data go; kept afterwards. A scratch directory if left out.
             log_directory: Where the log files go; kept afterwards. Beside the data if left out.
@@ -63,6 +70,7 @@ class KafkaCluster:
         self.nodes: list[KafkaNode] = []
         self._count = nodes
         self._settings = dict(settings or {})
+        self._users = dict(users or {})
         self._java_options = tuple(java_options)
         self._given_directory = directory
         self._directory: Path | None = None
@@ -75,6 +83,11 @@ class KafkaCluster:
     def bootstrap_servers(self) -> str:
         """Returns the addresses of all nodes, as clients take them."""
         return ",".join(node.address for node in self.nodes)
+
+    @property
+    def sasl_bootstrap_servers(self) -> str:
+        """Returns the addresses of all nodes for clients that authenticate."""
+        return ",".join(f"127.0.0.1:{node.sasl_port}" for node in self.nodes)
 
     @property
     def directory(self) -> Path:
@@ -93,13 +106,17 @@ class KafkaCluster:
         directory = self._make_directory()
         logs = self._log_directory or directory
         logs.mkdir(parents=True, exist_ok=True)
-        quorum = [Address(i + 1, ports.free_port(), ports.free_port()) for i in range(self._count)]
+        quorum = [
+            Address(i + 1, ports.free_port(), ports.free_port(), ports.free_port() if self._users else 0)
+            for i in range(self._count)
+        ]
         for address in quorum:
             home = directory / f"node-{address.node_id}"
             home.mkdir()
             ready.format(home / "data", self.cluster_id, address.node_id)
             settings = home / "server.properties"
-            settings.write_text(render(properties(address, quorum, home / "data", self._settings)))
+            more = secured(address, self._users) if self._users else {}
+            settings.write_text(render(properties(address, quorum, home / "data", {**more, **self._settings})))
             command = ready.command(settings, self._java_options)
             log_file = logs / f"{self.name}-{address.node_id}.log"
             self.nodes.append(KafkaNode(command, address, home, log_file))
@@ -110,6 +127,18 @@ class KafkaCluster:
         """Waits until every node serves and knows all others."""
         for node in self.nodes:
             node.wait_ready(brokers=self._count)
+        if self._users:
+            self._create_scram_users()
+
+    def _create_scram_users(self) -> None:
+        client = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
+            info = ScramCredentialInfo(mechanism, 4096)
+            users = [
+                UserScramCredentialUpsertion(user, info, password.encode()) for user, password in self._users.items()
+            ]
+            for future in client.alter_user_scram_credentials(users).values():  # type: ignore[arg-type] # a list of them is one
+                future.result(_SCRAM_SECONDS)
 
     def start(self) -> None:
         """Launches the cluster and waits until it serves."""

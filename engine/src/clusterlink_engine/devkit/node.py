@@ -30,6 +30,7 @@ class KafkaNode:
     def __init__(self, command: Sequence[str], address: Address, directory: Path, log_file: Path) -> None:
         self.node_id = address.node_id
         self.port = address.port
+        self.sasl_port = address.sasl_port
         self.log_file = log_file
         self._command = list(command)
         self._directory = directory

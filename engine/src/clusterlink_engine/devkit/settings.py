@@ -14,6 +14,7 @@ class Address:
     node_id: int
     port: int
     controller_port: int
+    sasl_port: int = 0
 
 
 def properties(
@@ -52,6 +53,31 @@ def properties(
         "log.cleaner.dedupe.buffer.size": 16 << 20,
     }
     return {**settings, **overrides}
+
+
+def secured(address: Address, users: Mapping[str, str]) -> dict[str, Value]:
+    """Returns the settings of a node that has a second listener, with SASL, and an authorizer.
+
+    Who comes by the first listener, without a name, may do everything.
+
+    Args:
+        address: Of the node, with a port for SASL.
+        users: Password by user, for PLAIN; SCRAM users are created in the running cluster.
+    """
+    credentials = " ".join(f'user_{user}="{password}"' for user, password in users.items())
+    module = "org.apache.kafka.common.security"
+    plain, sasl = f"PLAINTEXT://127.0.0.1:{address.port}", f"SASL://127.0.0.1:{address.sasl_port}"
+    return {
+        "listeners": f"{plain},{sasl},CONTROLLER://127.0.0.1:{address.controller_port}",
+        "advertised.listeners": f"{plain},{sasl}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        "listener.name.sasl.plain.sasl.jaas.config": f"{module}.plain.PlainLoginModule required {credentials};",
+        "listener.name.sasl.scram-sha-256.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
+        "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
 
 
 def render(settings: Mapping[str, Value]) -> str:

@@ -5,10 +5,12 @@ Objects are never changed in place: a new one is written to the state topic firs
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from clusterlink_engine.model.states import MirrorError
+from clusterlink_engine.settings import Sasl, Security
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
 
@@ -34,7 +36,14 @@ class RemoteCluster(Stored):
     """Sorted, at least one; `host:port`."""
     cluster_id: str
     """As the cluster answered when the link was created; never changes."""
-    security_protocol: str = "PLAINTEXT"
+    security_protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    sasl: Sasl | None = None
+    """The password is stored as it is: who may read the state topic can read it."""
+
+    @property
+    def security(self) -> Security:
+        """How to connect."""
+        return Security(security_protocol=self.security_protocol, sasl=self.sasl)
 
 
 class TopicConfigSync(Stored):

@@ -6,7 +6,7 @@ from datetime import datetime
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.model import names, properties, topic_settings
 from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, LATEST
-from clusterlink_engine.settings import Limits, parse_address
+from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_address
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
@@ -20,6 +20,9 @@ class LinkSpec:
     bootstrap_servers: tuple[str, ...]
     cluster_id: str = ""
     security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
     topic_prefix: str = ""
     paused: bool = False
     mirror_start_offset: str = "earliest"
@@ -46,11 +49,7 @@ class LinkSpec:
                 raise InvalidArgumentError(f"A bootstrap server is wrong: {error}.", field=at) from error
             if port == 0:
                 raise InvalidArgumentError(f'A bootstrap server is wrong: "{address}" has no port.', field=at)
-        if self.security_protocol != "PLAINTEXT":
-            raise InvalidArgumentError(
-                f'The security protocol "{self.security_protocol}" is not part of this version; PLAINTEXT is.',
-                field="link.remote_cluster.security_protocol",
-            )
+        self._check_security()
         check_start_offset(self.mirror_start_offset, "link.mirror_start_offset")
         if self.topic_prefix:
             names.check_prefix(self.topic_prefix, "link.topic_prefix")
@@ -62,6 +61,40 @@ class LinkSpec:
             )
         topic_settings.check_include(self.topic_config_include, "link.topic_config_sync.include")
         properties.check_config(self.config, "link.config")
+
+    def _check_security(self) -> None:
+        protocol = self.security_protocol
+        if protocol not in ("PLAINTEXT", "SASL_PLAINTEXT"):
+            raise InvalidArgumentError(
+                f'The security protocol "{protocol}" is not part of this version; PLAINTEXT and SASL_PLAINTEXT are.',
+                field="link.remote_cluster.security_protocol",
+            )
+        has_sasl = bool(self.sasl_mechanism or self.sasl_username or self.sasl_password)
+        if has_sasl != (protocol == "SASL_PLAINTEXT"):
+            raise InvalidArgumentError(
+                f"sasl is given, but the security protocol is {protocol}; use SASL_PLAINTEXT."
+                if has_sasl
+                else f"The security protocol {protocol} needs sasl: mechanism, username and password.",
+                field="link.remote_cluster.sasl",
+            )
+        if not has_sasl:
+            return
+        if self.sasl_mechanism not in SASL_MECHANISMS:
+            raise InvalidArgumentError(
+                f'The SASL mechanism "{self.sasl_mechanism}" is not known; use one of {", ".join(SASL_MECHANISMS)}.',
+                field="link.remote_cluster.sasl.mechanism",
+            )
+        for name, value in (("username", self.sasl_username), ("password", self.sasl_password)):
+            if not value:
+                raise InvalidArgumentError(f"sasl needs a {name}.", field=f"link.remote_cluster.sasl.{name}")
+
+    def sasl(self) -> Sasl | None:
+        """Answers how to authenticate; None for not at all. Only after `check`."""
+        if not self.sasl_mechanism:
+            return None
+        return Sasl.model_validate(
+            {"mechanism": self.sasl_mechanism, "username": self.sasl_username, "password": self.sasl_password}
+        )
 
 
 def check_start_offset(value: str, at: str) -> None:

@@ -14,8 +14,8 @@ from clusterlink_engine.mirror.partition import WINDOW
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import produce
-from clusterlink_engine.wire.cluster import Cluster, choose_version
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.connection import Connection, choose_version
 
 log = logging.getLogger(__name__)
 

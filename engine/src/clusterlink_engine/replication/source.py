@@ -13,9 +13,9 @@ from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, logs
-from clusterlink_engine.wire.cluster import Cluster, choose_version
+from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, is_moved, name_of
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError as LibraryError
 
 from clusterlink_engine.errors import StateError, StateFencedError, StateUnavailableError
 from clusterlink_engine.model.resources import Stored
-from clusterlink_engine.settings import LocalCluster
+from clusterlink_engine.settings import LocalCluster, librdkafka_settings
 from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
 from clusterlink_engine.tasks import FatalHandler
 
@@ -52,10 +52,8 @@ class StateTopic:
         self._topic = topic
         self._on_lost = on_lost
         self._common: dict[str, Any] = {
-            "bootstrap.servers": ",".join(cluster.bootstrap_servers),
-            "security.protocol": cluster.security_protocol,
+            **librdkafka_settings(cluster.bootstrap_servers, cluster),
             "client.id": "clusterlink-state",
-            "log.connection.close": False,
         }
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")

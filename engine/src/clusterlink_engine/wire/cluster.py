@@ -18,13 +18,13 @@ from clusterlink_engine import __version__
 from clusterlink_engine.errors import (
     ClusterUnavailableError,
     KafkaError,
-    ProtocolViolationError,
     Side,
     WrongClusterError,
 )
 from clusterlink_engine.settings import Security, parse_address
+from clusterlink_engine.wire.auth import authenticate
 from clusterlink_engine.wire.codes import refused
-from clusterlink_engine.wire.connection import CLIENT_ID, Connection
+from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
@@ -79,7 +79,7 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._security = security  # PLAINTEXT is all there is; `open` is the place where the others go in
+        self._security = security
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
         self._control: dict[int, Connection] = {}
@@ -209,6 +209,8 @@ class Cluster:
         connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames)
         try:
             connection.versions = await self._api_versions(connection)
+            if self._security.sasl is not None:
+                await authenticate(connection, self._security.sasl)
         except BaseException:
             connection.close()
             raise
@@ -228,19 +230,3 @@ class Cluster:
 def topic_id_of(value: UUID | None) -> str:
     """Answers a topic id in hexadecimal digits; all zeros where a message has none."""
     return value.hex if value is not None else NO_TOPIC_ID
-
-
-def choose_version(connection: Connection, api_key: int, lowest: int, highest: int) -> int:
-    """Answers the highest version of an API that both sides have.
-
-    Raises:
-        ProtocolViolationError: There is none; the broker is older or newer than this engine can work with.
-    """
-    least, most = connection.versions.get(api_key, (0, -1))
-    if most < lowest or least > highest:
-        raise ProtocolViolationError(
-            f"{connection.address} offers API {api_key} in versions {least} to {most}; {lowest} to {highest} are needed. The "
-            f"{connection.side} cluster runs a Kafka version that this engine cannot work with.",
-            side=connection.side,
-        )
-    return min(most, highest)

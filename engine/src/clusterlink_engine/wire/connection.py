@@ -283,3 +283,19 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # a caller that went away must not cause "exception was never retrieved"
+
+
+def choose_version(connection: Connection, api_key: int, lowest: int, highest: int) -> int:
+    """Answers the highest version of an API that both sides have.
+
+    Raises:
+        ProtocolViolationError: There is none; the broker is older or newer than this engine can work with.
+    """
+    least, most = connection.versions.get(api_key, (0, -1))
+    if most < lowest or least > highest:
+        raise ProtocolViolationError(
+            f"{connection.address} offers API {api_key} in versions {least} to {most}; {lowest} to {highest} are needed. The "
+            f"{connection.side} cluster runs a Kafka version that this engine cannot work with.",
+            side=connection.side,
+        )
+    return min(most, highest)

@@ -18,9 +18,9 @@ from kafka.protocol.consumer.group import (
 )
 from kafka.protocol.metadata.find_coordinator import FindCoordinatorRequest, FindCoordinatorResponse
 
-from clusterlink_engine.wire.cluster import Cluster, choose_version
+from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.connection import Connection, choose_version
 
 GROUP, TRANSACTION = 0, 1
 

@@ -24,9 +24,9 @@ from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, records
-from clusterlink_engine.wire.cluster import Cluster, choose_version, topic_id_of
+from clusterlink_engine.wire.cluster import Cluster, topic_id_of
 from clusterlink_engine.wire.codes import refused
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.connection import Connection, choose_version
 
 # ListOffsets (API key 2, KIP-79). A replica id other than -1 is not cut at the high watermark; one below -2 is answered by
 # the leader alone.

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
 from clusterlink_engine.errors import ProtocolViolationError
-from clusterlink_engine.wire.cluster import Cluster, choose_version
+from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
-from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.logs import TopicPartition, by_topic
 
 # Version 1 is what all brokers from 2.8 to 4.3 have. Version 2 (KIP-1228) tells the transaction's version, which a marker
