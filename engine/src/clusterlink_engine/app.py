@@ -167,7 +167,9 @@ class _Running:
         runtimes = Runtimes(make)
         watch = Watch(state, runtimes, topics, admin, tasks)
         progress = ProgressKeeper(state, tasks)
-        side = LocalSide(cluster, settings.replication, tasks, watch.local_seen)
+        side = LocalSide(
+            cluster, settings.replication, tasks, state_topic=settings.state.topic, on_metadata=watch.local_seen
+        )
         local = Local(cluster, admin, side, Budget(settings.replication.buffer_bytes), tenure)
         mirror_topics = MirrorTopics(state, runtimes, local, topics, tasks)
         links = Links(state, runtimes, cluster, settings.limits)

@@ -171,6 +171,10 @@ class Replication(Section):
     request_timeout_ms: int = Field(default=30000, ge=1000)
     """Longest wait for an answer of a local broker. Default 30000."""
 
+    gap_filling: Literal["auto", "markers", "transactions"] = "auto"
+    """How offsets are filled at which nobody may see anything: "markers" (needs ALTER on the local cluster), "transactions"
+    (slower, and not safe if a broker dies in the middle), or "auto", the default: markers where the cluster allows them."""
+
     session_ms: int = Field(default=6000, ge=2000, le=60000)
     """How long the engine may be silent before another engine on the same state takes its place. Default 6000, which is the
     least that brokers allow unless group.min.session.timeout.ms says otherwise."""

@@ -8,8 +8,15 @@ from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, Lin
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
+from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.settings import Limits
 from clusterlink_proto import v1
+
+_GAP_FILLING = {
+    None: v1.GAP_FILLING_UNSPECIFIED,
+    GapFillingWay.MARKERS: v1.GAP_FILLING_MARKERS,
+    GapFillingWay.TRANSACTIONS: v1.GAP_FILLING_EMPTY_TRANSACTIONS,
+}
 
 
 def link_spec(message: v1.Link) -> LinkSpec:
@@ -85,6 +92,7 @@ def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Li
         message.remote_cluster.sasl.mechanism = stored.remote.sasl.mechanism
         message.remote_cluster.sasl.username = stored.remote.sasl.username
     if runtime is not None:
+        message.gap_filling = _GAP_FILLING[runtime.gap_filling]
         state = runtime.link_state(stored)
         message.state = v1.LinkState.Value(f"LINK_STATE_{state}")
         if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:

@@ -12,6 +12,7 @@ from clusterlink_engine.model.resources import Link, MirrorTopic, Phase, RemoteC
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
+from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.local import LocalSide
 from clusterlink_engine.replication.tenure import Tenure
@@ -69,6 +70,7 @@ class LinkRuntime:
             Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout
         )
         self._name = link.name
+        self._side = local.side
         self._state = state
         self._tasks = Tasks(on_fatal)
         self.replication = LinkReplication(
@@ -110,6 +112,11 @@ class LinkRuntime:
         if is_there and not mirror.paused and not self._state.links[self._name].paused:
             self.replication.mirror(mirror)
             self.config_sync.hurry()
+
+    @property
+    def gap_filling(self) -> GapFillingWay | None:
+        """How gaps are filled on the local cluster; None while that is not known."""
+        return self._side.gaps.way
 
     @property
     def error(self) -> KafkaError | None:

@@ -283,6 +283,11 @@ class Cursor:
         self._filling = gap
         return gap, self.core.begin_fill(gap)
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether a gap was handed out and not answered."""
+        return self._filling is not None
+
     def filled(self, log_end: int) -> None:
         """The gap was filled without an error, and the log ends here after it."""
         gap, self._filling = self._filling, None

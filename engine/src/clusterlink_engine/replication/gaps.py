@@ -1,26 +1,49 @@
-"""Gap writers: fill the offsets at which nobody may see anything, at one local broker, many partitions at a time."""
+"""Gap writers: fill the offsets at which nobody may see anything, many partitions at a time.
+
+Markers are the way; where the cluster refuses them for want of a right, empty transactions.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.pieces import Gap
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.tasks import Backoff
+from clusterlink_engine.settings import Replication
+from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
-from clusterlink_engine.wire.codes import Code
+from clusterlink_engine.wire.codes import Code, refused
 from clusterlink_engine.wire.connection import Connection
-from clusterlink_engine.wire.markers import Marker, write_markers
+from clusterlink_engine.wire.markers import Marker, may_write_markers, write_markers
+from clusterlink_engine.wire.transactions import (
+    TransactionalProducer,
+    add_partitions,
+    end_transaction,
+    init_producer,
+)
 
 log = logging.getLogger(__name__)
 
 # Markers of a request, and of one partition in it: an append each, which the broker makes one after the other.
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
+
+_TRANSACTIONAL_IDS = 3
+_TRANSACTION_PARTITIONS = 200
+_MARKER_SECONDS = 10.0
+_MARKER_POLL_SECONDS = 0.002
+
+
+class GapFillingWay(StrEnum):
+    """How gaps are filled."""
+
+    MARKERS = "MARKERS"
+    TRANSACTIONS = "TRANSACTIONS"
 
 
 class GapWriter(Protocol):
@@ -164,6 +187,236 @@ class MarkerWriter:
                     self._on_forbidden()
             else:
                 filling.cursor.filled(ends[key].offset)
+
+
+class TransactionWriter:
+    """Fills gaps with empty transactions, each of which gives every partition that was added to it one marker.
+
+    Several transactional ids take turns, because one that has just ended is busy until its markers are written. Before the
+    first gap all of them are claimed, which fences an earlier owner and waits for what it has left unfinished.
+
+    Attributes:
+        producer_ids: All that have filled gaps here; empty until the first claim of all ids is done. Only grows.
+    """
+
+    def __init__(self, cluster: Cluster, prefix: str, on_ready: Callable[[], None]) -> None:
+        """Makes the writer.
+
+        Args:
+            cluster: The local one.
+            prefix: Of the transactional ids.
+            on_ready: Called when `producer_ids` has grown.
+        """
+        self.producer_ids: frozenset[int] = frozenset()
+        self._cluster = cluster
+        self._ids = [f"{prefix}-{number}" for number in range(_TRANSACTIONAL_IDS)]
+        self._on_ready = on_ready
+        self._cursors: dict[Cursor, None] = {}
+        self._ready: dict[Cursor, None] = {}
+        self._wake = asyncio.Event()
+
+    def add(self, cursor: Cursor) -> None:
+        """The cursor is served here from now on."""
+        self._cursors[cursor] = None
+
+    def ready(self, cursor: Cursor) -> None:
+        """The cursor has a gap that may be filled."""
+        self._ready[cursor] = None
+        self._wake.set()
+
+    def remove(self, cursor: Cursor) -> None:
+        """The cursor is served elsewhere, or not any more."""
+        self._cursors.pop(cursor, None)
+        self._ready.pop(cursor, None)
+
+    async def run(self) -> None:
+        """Fills for ever; comes back from every fault of the cluster."""
+        backoff = Backoff(0.1, 5.0)
+        producers: list[TransactionalProducer] = []
+        while len(producers) < len(self._ids):
+            try:
+                producers.append(await init_producer(self._cluster, self._ids[len(producers)]))
+            except KafkaError as error:
+                log.warning("preparing to fill gaps by transactions: %s", error)
+                await backoff.wait()
+        self._know(producers)
+        async with asyncio.TaskGroup() as group:
+            for producer in producers:
+                group.create_task(self._work(producer))
+
+    def _know(self, producers: Sequence[TransactionalProducer]) -> None:
+        self.producer_ids |= {producer.producer_id for producer in producers}
+        for cursor in self._cursors:
+            cursor.core.fill_by_transactions(self.producer_ids)
+        self._on_ready()
+
+    async def _work(self, producer: TransactionalProducer) -> None:
+        backoff = Backoff(0.05, 5.0)
+        while True:
+            await self._wake.wait()
+            try:
+                while self._ready:
+                    await self._fill(producer)
+                    backoff.reset()
+                self._wake.clear()
+            except KafkaError as error:
+                log.warning("filling gaps by transactions: %s", error)
+                producer = await self._again(producer, backoff)
+
+    async def _again(self, producer: TransactionalProducer, backoff: Backoff) -> TransactionalProducer:
+        """Claims the transactional id anew: then nothing of what was begun with it can come any more."""
+        while True:
+            await backoff.wait()
+            try:
+                claimed = await init_producer(self._cluster, producer.transactional_id)
+            except KafkaError as error:
+                log.warning("preparing to fill gaps by transactions: %s", error)
+            else:
+                self._know([claimed])
+                return claimed
+
+    async def _fill(self, producer: TransactionalProducer) -> None:
+        """Fills one offset of each of some partitions."""
+        fillings: list[_Filling] = []
+        while self._ready and len(fillings) < _TRANSACTION_PARTITIONS:
+            cursor = next(iter(self._ready))
+            del self._ready[cursor]
+            if cursor.gap_writer is self and cursor.may_fill:
+                gap, epoch = cursor.next_gap(1)
+                fillings.append(_Filling(cursor, cursor.generation, gap, epoch))
+        if not fillings:
+            return
+        try:
+            await self._end_one(producer, [filling.cursor.key for filling in fillings])
+            await self._wait_for_markers(fillings)
+        except BaseException:
+            for filling in fillings:
+                if filling.is_current and filling.cursor.is_filling:
+                    filling.cursor.lost()
+            raise
+
+    async def _end_one(self, producer: TransactionalProducer, partitions: Sequence[logs.TopicPartition]) -> None:
+        deadline = asyncio.get_running_loop().time() + _MARKER_SECONDS
+        while True:
+            codes = await add_partitions(self._cluster, producer, partitions)
+            code = next(filter(None, codes.values()), 0)
+            if not code:
+                break
+            if code != Code.CONCURRENT_TRANSACTIONS or asyncio.get_running_loop().time() > deadline:
+                raise refused(code, f'AddPartitionsToTxn of "{producer.transactional_id}"', self._cluster.side)
+            await asyncio.sleep(_MARKER_POLL_SECONDS)
+        await end_transaction(self._cluster, producer)
+
+    async def _wait_for_markers(self, fillings: Sequence[_Filling]) -> None:
+        """Waits until the logs have moved: the end of a transaction is answered before."""
+        deadline = asyncio.get_running_loop().time() + _MARKER_SECONDS
+        waiting = [filling for filling in fillings if filling.is_current]
+        while waiting:
+            nodes: dict[int, list[logs.TopicPartition]] = {}
+            for filling in waiting:
+                if filling.cursor.sink is not None:
+                    nodes.setdefault(filling.cursor.sink.node, []).append(filling.cursor.key)
+            ends: dict[logs.TopicPartition, logs.LogEnd] = {}
+            for node, keys in nodes.items():
+                ends.update(await logs.log_ends(self._cluster, node, keys))
+            is_late = asyncio.get_running_loop().time() > deadline
+            for filling in waiting:
+                if not filling.is_current:
+                    continue
+                end = ends.get(filling.cursor.key)
+                if end is not None and not end.error and (end.offset != filling.gap.first):
+                    filling.cursor.filled(end.offset)
+                elif is_late or end is None or end.error:
+                    filling.cursor.fill_failed(end.error if end is not None else Code.REQUEST_TIMED_OUT)
+            waiting = [filling for filling in waiting if filling.is_current and filling.cursor.is_filling]
+            if waiting:
+                await asyncio.sleep(_MARKER_POLL_SECONDS)
+
+
+class GapFilling:
+    """How gaps are filled on the local cluster, and by whom.
+
+    Attributes:
+        way: As it was found out, or as the settings force it; None until then.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: Replication,
+        tasks: Tasks,
+        *,
+        state_topic: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Makes it; `run` finds out what the cluster allows.
+
+        Args:
+            cluster: The local one.
+            settings: How, and how patiently.
+            tasks: Owner of the writers' tasks.
+            state_topic: Names the transactional ids; exists.
+            on_change: Called when partitions have to be given to other writers, and when leaders may have moved.
+        """
+        self.way: GapFillingWay | None = None
+        self._cluster = cluster
+        self._settings = settings
+        self._tasks = tasks
+        self._state_topic = state_topic
+        self._on_change = on_change
+        self._markers: dict[int, MarkerWriter] = {}
+        self._transactions: TransactionWriter | None = None
+
+    async def run(self) -> None:
+        """Finds out how gaps can be filled, as often as it takes."""
+        backoff = Backoff(0.1, 5.0)
+        forced = self._settings.gap_filling
+        way = None if forced == "auto" else GapFillingWay(forced.upper())
+        while way is None:
+            try:
+                allowed = await may_write_markers(self._cluster, self._state_topic)
+                way = GapFillingWay.MARKERS if allowed else GapFillingWay.TRANSACTIONS
+            except KafkaError as error:
+                log.warning("finding out how gaps can be filled: %s", error)
+                await backoff.wait()
+        self._use(way)
+
+    def writer(self, node: int) -> GapWriter | None:
+        """Answers who fills the gaps of partitions that a broker leads; None while that is not known."""
+        if self.way is GapFillingWay.TRANSACTIONS:
+            writer = self._transactions
+            return writer if writer is not None and writer.producer_ids else None
+        if self.way is None:
+            return None
+        if node not in self._markers:
+            self._markers[node] = MarkerWriter(
+                self._cluster,
+                node,
+                self._settings.request_timeout_ms / 1000,
+                on_moved=self._on_change,
+                on_forbidden=self._forbidden,
+            )
+            self._tasks.start(f"gap writer {node}", self._markers[node].run())
+        return self._markers[node]
+
+    def prepare(self, cursor: Cursor) -> None:
+        """Tells the core of a cursor whose markers fill its gaps."""
+        if self._transactions is not None:
+            cursor.core.fill_by_transactions(self._transactions.producer_ids)
+
+    def _use(self, way: GapFillingWay) -> None:
+        self.way = way
+        log.info("gaps are filled by %s", "markers" if way is GapFillingWay.MARKERS else "empty transactions")
+        if way is GapFillingWay.TRANSACTIONS and self._transactions is None:
+            prefix = f"clusterlink-{self._state_topic}-gaps"
+            self._transactions = TransactionWriter(self._cluster, prefix, self._on_change)
+            self._tasks.start("gap writer", self._transactions.run())
+        self._on_change()
+
+    def _forbidden(self) -> None:
+        if self._settings.gap_filling == "auto" and self.way is GapFillingWay.MARKERS:
+            log.warning("the local cluster does not allow markers any more (ALTER on the cluster)")
+            self._use(GapFillingWay.TRANSACTIONS)
 
 
 def _markers(fillings: Sequence[_Filling]) -> list[Marker]:

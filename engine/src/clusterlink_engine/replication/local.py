@@ -4,7 +4,7 @@ from collections.abc import Callable
 from zlib import crc32
 
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.gaps import GapWriter, MarkerWriter
+from clusterlink_engine.replication.gaps import GapFilling
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.prober import Prober
 from clusterlink_engine.replication.sink import Sink
@@ -17,13 +17,33 @@ _METADATA_SECONDS = 2.0
 
 
 class LocalSide:
-    """Gives each cursor to the sink, the gap writer and the prober of its leader."""
+    """Gives each cursor to the sink, the gap writer and the prober of its leader.
+
+    Attributes:
+        watch: What is known of the local cluster.
+        gaps: How gaps are filled.
+    """
 
     def __init__(
-        self, cluster: Cluster, settings: Replication, tasks: Tasks, on_metadata: Callable[[Metadata], None]
+        self,
+        cluster: Cluster,
+        settings: Replication,
+        tasks: Tasks,
+        *,
+        state_topic: str,
+        on_metadata: Callable[[Metadata], None],
     ) -> None:
-        """Makes the local side; `on_metadata` is told every reading of the local cluster's metadata."""
+        """Makes the local side.
+
+        Args:
+            cluster: The local one.
+            settings: Of the data path.
+            tasks: Owner of its tasks.
+            state_topic: Name of the state topic, which exists.
+            on_metadata: Told every reading of the local cluster's metadata.
+        """
         self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed)
+        self.gaps = GapFilling(cluster, settings, tasks, state_topic=state_topic, on_change=self.watch.hurry)
         self._cluster = cluster
         self._settings = settings
         self._tasks = tasks
@@ -31,11 +51,11 @@ class LocalSide:
         self._cursors: dict[tuple[str, int], Cursor] = {}
         self._sinks: dict[tuple[int, int], Sink] = {}
         self._probers: dict[int, Prober] = {}
-        self._gap_writers: dict[int, GapWriter] = {}
 
     def start(self) -> None:
         """Starts reading metadata."""
         self._tasks.start("local metadata", self.watch.run())
+        self._tasks.start("gap filling", self.gaps.run())
 
     def add(self, cursor: Cursor) -> None:
         """The cursor is to be written."""
@@ -62,7 +82,10 @@ class LocalSide:
 
     def _assign(self, cursor: Cursor, leader: int) -> None:
         current = cursor.prober.node if cursor.prober is not None else -1
-        if current == leader:
+        writer = self.gaps.writer(leader) if leader >= 0 else None
+        if writer is None:
+            leader = -1  # an earlier owner's transactions may not be fenced yet
+        if current == leader and cursor.gap_writer is writer:
             return
         if cursor.prober is not None:
             cursor.prober.remove(cursor)
@@ -73,11 +96,12 @@ class LocalSide:
                 cursor.gap_writer.remove(cursor)
                 cursor.gap_writer = None
             cursor.lost()  # answers of the old leader would come out of order with those of the new one
-        if leader < 0:
+        if writer is None:
             return
+        self.gaps.prepare(cursor)
         cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
         cursor.sink.add(cursor)
-        cursor.gap_writer = self._gap_writer(leader)
+        cursor.gap_writer = writer
         cursor.gap_writer.add(cursor)
         self._prober(leader).add(cursor)
 
@@ -90,19 +114,6 @@ class LocalSide:
             )
             self._tasks.start(f"sink {node}/{key[1]}", sink.run())
         return sink
-
-    def _gap_writer(self, node: int) -> GapWriter:
-        writer = self._gap_writers.get(node)
-        if writer is None:
-            writer = self._gap_writers[node] = MarkerWriter(
-                self._cluster,
-                node,
-                self._settings.request_timeout_ms / 1000,
-                on_moved=self.watch.hurry,
-                on_forbidden=lambda: None,
-            )
-            self._tasks.start(f"gap writer {node}", writer.run())
-        return writer
 
     def _prober(self, node: int) -> Prober:
         prober = self._probers.get(node)

@@ -1,0 +1,72 @@
+"""The gauntlet with an authorizer on, and the least rights for either way of filling gaps."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_proto import v1
+from tests.gauntlet.test_gauntlet import assert_exact
+from tests.support import rights, sources
+from tests.support.engine import EngineProcess
+
+StartEngine = Callable[..., EngineProcess]
+
+_NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[KafkaCluster]:
+    """A destination with an authorizer: one user for each way of filling gaps."""
+    with KafkaCluster(users={"markers": "m", "transactions": "t"}, name="secured") as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "way"),
+    [
+        ("markers", "m", v1.GAP_FILLING_MARKERS),
+        ("transactions", "t", v1.GAP_FILLING_EMPTY_TRANSACTIONS),
+    ],
+)
+def test_least_rights(
+    source_cluster: KafkaCluster,
+    secured: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    user: str,
+    password: str,
+    way: int,
+) -> None:
+    chosen = [source for source in sources.SOURCES if source.name in _KINDS]
+    visible = {
+        f"{topic_name}-{source.name}": source.make(source_cluster, f"{topic_name}-{source.name}") for source in chosen
+    }
+    state_topic = f"_state-{user}"
+    granted = rights.local(topic_name, state_topic)
+    if way == v1.GAP_FILLING_MARKERS:
+        granted.append(rights.MARKERS)
+    rights.grant(secured.bootstrap_servers, user, granted)
+    sasl = {"mechanism": "SCRAM-SHA-256", "username": user, "password": password}
+    engine = start_engine(
+        secured.sasl_bootstrap_servers,
+        state_topic=state_topic,
+        settings={"local_cluster": {"security_protocol": "SASL_PLAINTEXT", "sasl": sasl}},
+    )
+    engine.create_link("link", source_cluster.bootstrap_servers, topic_config_sync={"include": ["segment.bytes"]})
+    for source in chosen:
+        engine.create_mirror("link", f"{topic_name}-{source.name}", config=_NO_CLEANING if source.compacted else {})
+    for topic, count in visible.items():
+        assert_exact(source_cluster, secured, engine, topic, count)
+    assert engine.links.GetLink(v1.GetLinkRequest(name="link")).gap_filling == way
+    engine.kill()
+    engine.start()
+    for topic, count in visible.items():
+        assert_exact(source_cluster, secured, engine, topic, count)
+    for topic in visible:
+        engine.delete_mirror(topic)
+    assert engine.stop() == 0
+
+
+# Every kind that needs a right of its own.
+_KINDS = ("committed", "compacted-zstd", "head", "append-time")

@@ -1,0 +1,68 @@
+"""The least rights of an engine, as docs/security.md lists them, for clusters with an authorizer."""
+
+from collections.abc import Iterable
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.support import topics
+
+_SECONDS = 30.0
+
+Right = tuple[ResourceType, str, ResourcePatternType, AclOperation]
+
+_PREFIXED, _LITERAL = ResourcePatternType.PREFIXED, ResourcePatternType.LITERAL
+
+
+def local(mirrors: str, state_topic: str) -> list[Right]:
+    """On the local cluster: for the state topic, and for mirror topics whose names begin with `mirrors`."""
+    operations = AclOperation
+    return [
+        *(
+            (ResourceType.TOPIC, state_topic, _LITERAL, operation)
+            for operation in (operations.CREATE, operations.READ, operations.WRITE, operations.DESCRIBE_CONFIGS)
+        ),
+        *(
+            (ResourceType.TOPIC, mirrors, _PREFIXED, operation)
+            for operation in (
+                operations.CREATE,
+                operations.READ,
+                operations.WRITE,
+                operations.DELETE,
+                operations.ALTER,
+                operations.ALTER_CONFIGS,
+                operations.DESCRIBE_CONFIGS,
+            )
+        ),
+        (ResourceType.GROUP, "clusterlink-", _PREFIXED, operations.READ),
+        (ResourceType.TRANSACTIONAL_ID, "clusterlink-", _PREFIXED, operations.WRITE),
+        (ResourceType.BROKER, "kafka-cluster", _LITERAL, operations.IDEMPOTENT_WRITE),
+    ]
+
+
+# On the local cluster, so that gaps are filled by markers.
+MARKERS: Right = (ResourceType.BROKER, "kafka-cluster", _LITERAL, AclOperation.ALTER)
+
+
+def remote(sources: str) -> list[Right]:
+    """On the remote cluster: for source topics whose names begin with `sources`."""
+    return [
+        (ResourceType.TOPIC, sources, _PREFIXED, AclOperation.READ),
+        (ResourceType.TOPIC, sources, _PREFIXED, AclOperation.DESCRIBE_CONFIGS),
+    ]
+
+
+def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
+    """Gives a user rights, as somebody who may."""
+    bindings = [
+        AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+        for kind, name, pattern, operation in rights
+    ]
+    client = topics.admin(bootstrap)  # a client that nobody holds forgets what it was asked
+    for future in client.create_acls(bindings).values():
+        future.result(_SECONDS)
