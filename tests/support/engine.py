@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from clusterlink_engine.devkit import engine
+from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
+from tests.support import topics
+from tests.support.waiting import wait_until
 
 _CALL_SECONDS = 60.0
 _CRASHING_ENGINE = Path(__file__).with_name("crashing_engine.py")
@@ -95,6 +98,19 @@ class EngineProcess(engine.EngineProcess):
     def state(self, name: str) -> str:
         """The name of a mirror topic's state."""
         return v1.MirrorTopicState.Name(self.mirror(name).state).removeprefix("MIRROR_TOPIC_STATE_")
+
+    def wait_until_caught_up(self, name: str, source: KafkaCluster) -> None:
+        """Waits until a mirror topic is ACTIVE and ends where its source ends."""
+
+        def is_there() -> bool:
+            mirror = self.mirror(name)
+            assert not mirror.error, f"{mirror.error}: {mirror.error_message}"
+            ends = {partition.partition: partition.log_end_offset for partition in mirror.partitions}
+            return self.state(name) == "ACTIVE" and ends == topics.log_ends(
+                source.bootstrap_servers, mirror.source_topic
+            )
+
+        wait_until(is_there, _CALL_SECONDS, f"{name} to be mirrored")
 
     def delete_mirror(self, name: str, *, keep: bool = False) -> None:
         """Detaches or deletes a mirror topic."""

@@ -42,7 +42,10 @@ class Fault:
 
 @dataclass
 class FakeEngine:
-    """A server on a free port of the loopback; `links`, `topics` and `source_topics` may be changed by tests."""
+    """A server on a free port of the loopback; `links`, `topics` and `source_topics` may be changed by tests.
+
+    `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not.
+    """
 
     version: str = "0.1.0"
     max_links: int = 10
@@ -54,6 +57,7 @@ class FakeEngine:
     source_reachable: bool = True
     calls: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    passwords: dict[str, list[str]] = field(default_factory=dict)
     local_bootstrap: str = "127.0.0.1:19092"
     remote_bootstrap: str = "127.0.0.1:29092"
 
@@ -143,7 +147,7 @@ class FakeEngine:
         wanted = request.link
         _check_link(wanted, self.min_sync_interval_ms)
         if request.client_token and self.tokens.get(request.client_token) == wanted.name:
-            return self.links[wanted.name]
+            return _shown(self.links[wanted.name])
         if wanted.name in self.links:
             raise RefusedError(
                 grpc.StatusCode.ALREADY_EXISTS, "LINK_EXISTS", f"There is a link {wanted.name}.", "link.name"
@@ -159,7 +163,7 @@ class FakeEngine:
         link = v1.Link()
         link.CopyFrom(wanted)
         if request.validate_only:
-            return link
+            return _shown(link)
         if "127.0.0.1:1" in wanted.remote_cluster.bootstrap_servers:
             raise RefusedError(
                 grpc.StatusCode.UNAVAILABLE,
@@ -179,14 +183,15 @@ class FakeEngine:
         link.remote_cluster.cluster_id = cluster
         _fill_link(link)
         self.links[link.name] = link
+        self.passwords[link.name] = [link.remote_cluster.sasl.password]
         self.tokens[request.client_token] = link.name
-        return self._link(link.name)
+        return _shown(self._link(link.name))
 
     def _get_link(self, request: v1.GetLinkRequest) -> v1.Link:
-        return self._link(request.name)
+        return _shown(self._link(request.name))
 
     def _list_links(self, _request: v1.ListLinksRequest) -> v1.ListLinksResponse:
-        return v1.ListLinksResponse(links=[self._link(name) for name in sorted(self.links)])
+        return v1.ListLinksResponse(links=[_shown(self._link(name)) for name in sorted(self.links)])
 
     def _update_link(self, request: v1.UpdateLinkRequest) -> v1.Link:
         link = self._link(request.link.name)
@@ -198,7 +203,9 @@ class FakeEngine:
         _fill_link(changed)
         if not request.validate_only:
             link.CopyFrom(changed)
-        return changed
+            if "remote_cluster.sasl" in request.update_mask.paths:
+                self.passwords[link.name].append(link.remote_cluster.sasl.password)
+        return _shown(changed)
 
     def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
         if self._link(request.name).mirror_topic_count:
@@ -209,12 +216,12 @@ class FakeEngine:
     def _pause_link(self, request: v1.PauseLinkRequest) -> v1.Link:
         link = self._link(request.name)
         link.paused, link.state = True, v1.LINK_STATE_PAUSED
-        return link
+        return _shown(link)
 
     def _resume_link(self, request: v1.ResumeLinkRequest) -> v1.Link:
         link = self._link(request.name)
         link.paused, link.state = False, v1.LINK_STATE_ACTIVE
-        return link
+        return _shown(link)
 
     def _create_mirror_topic(self, request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
         wanted = request.mirror_topic
@@ -269,7 +276,11 @@ class FakeEngine:
                 log_end_offset=5,
                 source_high_watermark=7,
                 lag=2,
-                state="MIRRORING",
+                state="COPYING",
+                source_last_stable_offset=6,
+                held_by_open_transaction=True,
+                offsets_filled=3,
+                offsets_lost=1,
             )
         return topic
 
@@ -316,6 +327,7 @@ class FakeEngine:
 def _check_link(link: v1.Link, minimum: int) -> None:
     if not _NAME.match(link.name):
         raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME", f"{link.name!r} is no name.", "link.name")
+    _check_security(link.remote_cluster)
     for key in link.config:
         if key not in _PROPERTIES:
             raise RefusedError(
@@ -333,9 +345,33 @@ def _check_link(link: v1.Link, minimum: int) -> None:
         )
 
 
+def _check_security(remote: v1.RemoteCluster) -> None:
+    is_sasl = remote.security_protocol == "SASL_PLAINTEXT"
+    if is_sasl != remote.HasField("sasl"):
+        raise RefusedError(
+            grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "sasl does not fit.", "link.remote_cluster.sasl"
+        )
+    for name in ("mechanism", "username", "password") if is_sasl else ():
+        if not getattr(remote.sasl, name):
+            where = f"link.remote_cluster.sasl.{name}"
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID", f"sasl needs a {name}.", where)
+
+
+def _shown(link: v1.Link) -> v1.Link:
+    """Answers a link as the API shows it: without its password, and with what is another thing at every reading."""
+    shown = v1.Link()
+    shown.CopyFrom(link)
+    if shown.remote_cluster.HasField("sasl"):
+        shown.remote_cluster.sasl.ClearField("password")
+    shown.gap_filling = v1.GAP_FILLING_MARKERS
+    shown.state_since.GetCurrentTime()
+    return shown
+
+
 def _fill_link(link: v1.Link) -> None:
     link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
     link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
+    link.mirror_start_offset = link.mirror_start_offset or "earliest"
     link.topic_config_sync.interval_ms = link.topic_config_sync.interval_ms or 5000
     if not link.topic_config_sync.include:
         link.topic_config_sync.include.extend(_DEFAULT_INCLUDE)

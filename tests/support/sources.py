@@ -98,19 +98,19 @@ def compacted(codec: str, extra: Mapping[str, str] | None = None) -> Callable[[K
 
     def make(cluster: KafkaCluster, topic: str) -> int:
         topics.create(cluster.bootstrap_servers, topic, config={**COMPACTED, **(extra or {})})
-        _write_keyed(cluster.bootstrap_servers, topic, codec, rounds=10, keys=150)
+        write_keyed(cluster.bootstrap_servers, topic, codec, rounds=10, keys=150)
         wait_until(lambda: _left(cluster, topic) < 600, _SECONDS, "the cleaner")
         return 150
 
     return make
 
 
-def _write_keyed(bootstrap: str, topic: str, codec: str, *, rounds: int, keys: int) -> None:
+def write_keyed(bootstrap: str, topic: str, codec: str, *, rounds: int, keys: int) -> None:
+    """Writes each key some times, and deletes some keys in all rounds but the last."""
     randomness = random.Random(3)
     for number in range(rounds):
         names = [b"key-%d" % key for key in range(keys)]
         randomness.shuffle(names)
-        # Each round some keys are deleted.
         records = [
             produce.Record(name, None if randomness.random() < 0.1 and number < rounds - 1 else b"%d" % number * 9)
             for name in names

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
+from clusterlink_engine.cli import verify
 from clusterlink_engine.errors import ClusterlinkError
 
 EXIT_FAILURE = 1
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "serve":
         return _serve(options.config, options.listen, options.log_level)
+    if options.command == "verify":
+        return verify.run(options)
     return _demo(keep=options.keep)
 
 
@@ -31,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
+    verify.add(commands)
     demo = commands.add_parser(
         "demo",
         help="two Kafka clusters, the engine and terraform on this machine",

@@ -303,7 +303,7 @@ class Partition:
     @property
     def is_seeding(self) -> bool:
         """Whether the mirror has, or gets, fillers at its head that are not deleted yet."""
-        return self.log_start < self._seed_end
+        return 0 <= self.log_start < self._seed_end
 
     @property
     def last_fetched_epoch(self) -> int:

@@ -64,8 +64,8 @@ class StateTopic:
         self._successor: Claim | None = None  # written by the reading thread
         self.claim_offset: int = -1
 
-    async def last_claim(self, timeout: float) -> Claim | None:
-        """Answers who claimed the state last; None if nobody did.
+    async def read(self, timeout: float) -> Records:
+        """Answers everything in the state, by key, without claiming it.
 
         Raises:
             StateTooNewError: A newer engine has worked here.
@@ -73,7 +73,16 @@ class StateTopic:
         """
         records: Records = {}
         await self._run(self._reading, self._read, records, None, timeout)
-        claim = records.get(CLAIM_KEY)
+        return records
+
+    async def last_claim(self, timeout: float) -> Claim | None:
+        """Answers who claimed the state last; None if nobody did.
+
+        Raises:
+            StateTooNewError: A newer engine has worked here.
+            StateError: The topic cannot be read within `timeout` seconds, or holds what is no record.
+        """
+        claim = (await self.read(timeout)).get(CLAIM_KEY)
         return claim if isinstance(claim, Claim) else None
 
     async def release(self) -> None:
@@ -97,8 +106,7 @@ class StateTopic:
             StateError: The topic cannot be read or claimed within `timeout` seconds, or holds what is no record.
         """
         self._claim = claim
-        records: Records = {}
-        await self._run(self._reading, self._read, records, None, timeout)
+        records = await self.read(timeout)
         await self._run(self._writing, self._claim_topic, timeout)
         await self._run(self._reading, self._read, records, claim.instance_id, timeout)
         loop = asyncio.get_running_loop()
