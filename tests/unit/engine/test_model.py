@@ -1,6 +1,7 @@
 """The rules of names, properties and topic settings; and when a topic is not the one it was."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge_source
 from clusterlink_engine.model import names, properties, topic_settings
-from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
+from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec, check_start_offset
 from clusterlink_engine.model.states import MirrorError
 from clusterlink_engine.settings import Limits
 
@@ -83,8 +84,12 @@ def test_an_unknown_property_is_refused_with_those_that_are_known() -> None:
 
 
 def test_a_property_that_is_an_attribute_is_refused_with_the_attribute() -> None:
-    with pytest.raises(InvalidArgumentError, match="it is the attribute topic_prefix"):
-        properties.check_config({"cluster.link.prefix": "x"}, "config")
+    for name, attribute in (
+        ("cluster.link.prefix", "topic_prefix"),
+        ("mirror.start.offset.spec", "mirror_start_offset"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"it is the attribute {attribute}"):
+            properties.check_config({name: "x"}, "config")
 
 
 # Topic settings.
@@ -185,6 +190,12 @@ def test_a_synced_setting_is_not_a_mirror_topics_own() -> None:
 
 # Specs.
 
+SASL: dict[str, Any] = {"sasl_mechanism": "PLAIN", "sasl_username": "u", "sasl_password": "hidden"}
+
+
+def sasl_link(**changes: str) -> LinkSpec:
+    return LinkSpec("l", ("a:1",), security_protocol="SASL_PLAINTEXT", **{**SASL, **changes})
+
 
 @pytest.mark.parametrize(
     ("spec", "field"),
@@ -194,6 +205,14 @@ def test_a_synced_setting_is_not_a_mirror_topics_own() -> None:
         (LinkSpec("l", ("a",)), "link.remote_cluster.bootstrap_servers"),
         (LinkSpec("l", ("a:0",)), "link.remote_cluster.bootstrap_servers"),
         (LinkSpec("l", ("a:1",), security_protocol="SSL"), "link.remote_cluster.security_protocol"),
+        (LinkSpec("l", ("a:1",), security_protocol="SASL_SSL", **SASL), "link.remote_cluster.security_protocol"),
+        (LinkSpec("l", ("a:1",), security_protocol="SASL_PLAINTEXT"), "link.remote_cluster.sasl"),
+        (LinkSpec("l", ("a:1",), **SASL), "link.remote_cluster.sasl"),
+        (sasl_link(sasl_mechanism="GSSAPI"), "link.remote_cluster.sasl.mechanism"),
+        (sasl_link(sasl_mechanism=""), "link.remote_cluster.sasl.mechanism"),
+        (sasl_link(sasl_username=""), "link.remote_cluster.sasl.username"),
+        (sasl_link(sasl_password=""), "link.remote_cluster.sasl.password"),
+        (LinkSpec("l", ("a:1",), mirror_start_offset="yesterday"), "link.mirror_start_offset"),
         (LinkSpec("l", ("a:1",), topic_prefix="x" * 13), "link.topic_prefix"),
         (LinkSpec("l", ("a:1",), topic_config_sync_ms=999), "link.topic_config_sync.interval_ms"),
         (LinkSpec("l", ("a:1",), topic_config_include=("x",)), "link.topic_config_sync.include"),
@@ -204,9 +223,59 @@ def test_a_wrong_link_is_refused_at_its_field(spec: LinkSpec, field: str) -> Non
     with pytest.raises(InvalidArgumentError) as caught:
         spec.check(Limits())
     assert caught.value.field == field
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_spec_does_not_show_its_password() -> None:
+    assert "hidden" not in repr(sasl_link())
+
+
+def test_the_way_to_authenticate_follows_from_a_spec() -> None:
+    assert LinkSpec("l", ("a:1",)).sasl() is None
+    sasl = sasl_link().sasl()
+    assert sasl is not None
+    assert (sasl.mechanism, sasl.username, sasl.password) == ("PLAIN", "u", "hidden")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "earliest",
+        "latest",
+        "1970-01-01T00:00:00Z",
+        "2026-01-31T23:59:59.5+02:00",
+        "2026-01-31T00:00:00.123456789Z",
+        "2024-02-29T00:00:00-12:30",
+    ],
+)
+def test_a_mirror_can_begin_at_an_end_or_at_a_time(start: str) -> None:
+    check_start_offset(start, "there")
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ("", "no place to begin"),
+        ("EARLIEST", "no place to begin"),
+        ("2026-01-31", "no place to begin"),
+        ("2026-01-31T00:00:00", "no place to begin"),
+        ("2026-01-31T00:00Z", "no place to begin"),
+        ("2026-01-31 00:00:00Z", "no place to begin"),
+        ("2026-02-30T00:00:00Z", "no place to begin"),
+        ("2026-W05-1T00:00:00Z", "no place to begin"),
+        ("20260131T000000Z", "no place to begin"),
+        ("1969-12-31T23:59:59Z", "before 1970"),
+        ("1970-01-01T00:00:00+00:01", "before 1970"),
+    ],
+)
+def test_other_beginnings_are_refused(start: str, said: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=said) as caught:
+        check_start_offset(start, "there")
+    assert caught.value.field == "there"
 
 
 def test_a_right_link_passes() -> None:
+    sasl_link(mirror_start_offset="2026-01-31T00:00:00Z").check(Limits())
     LinkSpec(
         "l", ("a:1", "[::1]:2"), topic_prefix="x.", topic_config_sync_ms=1000, config={"replica.fetch.min.bytes": "5"}
     ).check(Limits())

@@ -44,6 +44,7 @@ SCHEMA = Schema(
                 "cluster": Attribute(
                     description="x", type=cty.STRING, optional=True, computed=True, keep_prior=True, replace=True
                 ),
+                "secret": Attribute(description="x", type=cty.STRING, optional=True, write_only=True),
             },
         ),
     },
@@ -94,7 +95,9 @@ CONFIGS = st.fixed_dictionaries(
         "zone": _TEXT,
         "state": st.none(),
         "sync": st.none() | st.fixed_dictionaries({"interval": st.none() | st.integers(1, 3), "list": _SETS}),
-        "remote": st.fixed_dictionaries({"address": st.sampled_from(["x", "y"]), "cluster": _TEXT}),
+        "remote": st.fixed_dictionaries(
+            {"address": st.sampled_from(["x", "y"]), "cluster": _TEXT, "secret": st.none() | st.just("hidden")}
+        ),
     }
 )
 
@@ -128,9 +131,18 @@ def test_plan_keeps_to_the_configuration(first: Object, second: Object) -> None:
             assert planned[name] == second[name]
 
 
+@given(CONFIGS, CONFIGS)
+def test_write_only_values_are_in_no_plan_and_make_no_change(first: Object, second: Object) -> None:
+    state = apply(step(first, None).state)
+    assert "hidden" not in repr(state)
+    assert "hidden" not in repr(step(second, state).state)
+    rotated = {**first, "remote": {**first["remote"], "secret": "another"}}
+    assert step(rotated, state).state == state
+
+
 def _config(**given: Any) -> Object:
     base: Object = dict.fromkeys(SCHEMA.attributes)
-    return {**base, "name": "n", "remote": {"address": "x", "cluster": None}, **given}
+    return {**base, "name": "n", "remote": {"address": "x", "cluster": None, "secret": None}, **given}
 
 
 def test_create_leaves_open_what_only_the_world_knows() -> None:
@@ -144,7 +156,7 @@ def test_create_leaves_open_what_only_the_world_knows() -> None:
         "zone": UNKNOWN,
         "state": UNKNOWN,
         "sync": {"interval": 100, "list": UNKNOWN},
-        "remote": {"address": "x", "cluster": UNKNOWN},
+        "remote": {"address": "x", "cluster": UNKNOWN, "secret": None},
     }
 
 

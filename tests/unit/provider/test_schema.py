@@ -12,7 +12,7 @@ from clusterlink_provider.framework.cty import UNKNOWN, SetValue
 from clusterlink_provider.framework.diagnostics import Diagnostics
 from clusterlink_provider.framework.paths import Key, Path
 from clusterlink_provider.framework.schema import Attribute, Schema
-from clusterlink_provider.resources import link_schema, mirror_topic_schema
+from clusterlink_provider.resources import checks, link_schema, mirror_topic_schema
 from clusterlink_provider.resources.provider import ClusterlinkProvider
 
 PROVIDER = ClusterlinkProvider({})
@@ -21,6 +21,23 @@ SCHEMAS = {
     **{name: item.schema for name, item in PROVIDER.resources.items()},
     **{f"data.{name}": item.schema for name, item in PROVIDER.data_sources.items()},
 }
+NO_STARTS = [
+    "",
+    "EARLIEST",
+    "2026",
+    "2026-01-31",
+    "2026-01-31T00:00:00",
+    "2026-01-31 00:00:00Z",
+    "2026-01-31T00:00Z",
+    "2026-02-30T00:00:00Z",
+    "2026-W05-1T00:00:00Z",
+    "20260131T000000Z",
+    "1969-12-31T23:59:59Z",
+    "1970-01-01T00:00:00+00:01",
+    "\u0662026-01-31T00:00:00Z",
+    "2026-01-31T00:00:00Z\n",
+    "123",
+]
 
 
 def _all(attributes: Mapping[str, Attribute]) -> Iterator[tuple[str, Attribute]]:
@@ -52,6 +69,8 @@ def test_every_setting_says_its_default_and_what_a_change_does(schema: Schema) -
         ("a", {"type": cty.STRING, "optional": True, "default": "x"}, "has a default"),
         ("a", {"type": cty.STRING, "optional": True, "keep_prior": True}, "keeps its prior"),
         ("a", {"optional": True}, "either a type"),
+        ("a", {"type": cty.STRING, "optional": True, "computed": True, "write_only": True}, "is write-only"),
+        ("a", {"type": cty.STRING, "optional": True, "replace": True, "write_only": True}, "is write-only"),
         ("A", {"type": cty.STRING, "optional": True}, "not a name"),
         ("count", {"type": cty.STRING, "optional": True}, "keeps for itself"),
         ("a", {"type": cty.STRING, "optional": True, "description": ""}, "needs a description"),
@@ -86,7 +105,15 @@ def test_validation_skips_only_what_is_unknown() -> None:
             "bootstrap_servers": SetValue([UNKNOWN, "no-port"]),
             "cluster_id": UNKNOWN,
             "security_protocol": "SSL",
+            "sasl": {
+                "mechanism": "GSSAPI",
+                "username": "",
+                "password": "",
+                "password_wo": UNKNOWN,
+                "password_wo_version": -1,
+            },
         },
+        "mirror_start_offset": "yesterday",
         "topic_config_sync": {"interval_ms": 999, "include": UNKNOWN},
     }
     diagnostics = Diagnostics()
@@ -95,8 +122,49 @@ def test_validation_skips_only_what_is_unknown() -> None:
         ("mode",),
         ("remote_cluster", "bootstrap_servers"),
         ("remote_cluster", "security_protocol"),
+        ("remote_cluster", "sasl", "mechanism"),
+        ("remote_cluster", "sasl", "username"),
+        ("remote_cluster", "sasl", "password"),
+        ("remote_cluster", "sasl", "password_wo_version"),
+        ("mirror_start_offset",),
         ("topic_config_sync", "interval_ms"),
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "earliest",
+        "latest",
+        "1970-01-01T00:00:00Z",
+        "2026-01-31T23:59:59.5+02:00",
+        "2026-01-31T00:00:00.123456789Z",
+        "2024-02-29T00:00:00-12:30",
+    ],
+)
+def test_starts_that_are_possible(value: str) -> None:
+    diagnostics = Diagnostics()
+    checks.start_offset(value, ("x",), diagnostics)
+    assert list(diagnostics) == []
+
+
+@pytest.mark.parametrize("value", NO_STARTS)
+def test_starts_that_are_not_possible(value: str) -> None:
+    diagnostics = Diagnostics()
+    checks.start_offset(value, ("x",), diagnostics)
+    assert [item.summary for item in diagnostics] == ["Invalid start"]
+
+
+def test_a_secret_is_in_no_message_about_it() -> None:
+    """Not even one that is wrong."""
+    sasl = link_schema.SCHEMA.attributes["remote_cluster"].nested or {}
+    for name, attribute in (sasl["sasl"].nested or {}).items():
+        if attribute.sensitive:
+            for validator in attribute.validators:
+                diagnostics = Diagnostics()
+                validator("hidden", (name,), diagnostics)
+                validator("", (name,), diagnostics)
+                assert len(diagnostics) == 1
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)

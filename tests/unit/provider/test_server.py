@@ -21,6 +21,8 @@ SCHEMA = Schema(
         "name": Attribute(description="x", type=cty.STRING, required=True, replace=True),
         "id": Attribute(description="x", type=cty.STRING, computed=True, keep_prior=True),
         "note": Attribute(description="x", type=cty.STRING, optional=True),
+        "size": Attribute(description="x", type=cty.NUMBER, optional=True, computed=True, default=5),
+        "secret": Attribute(description="x", type=cty.STRING, optional=True, write_only=True),
     },
 )
 Object = dict[str, Any]
@@ -139,7 +141,8 @@ def caller() -> Caller:
     return Caller()
 
 
-PRIOR = {"name": "a", "id": "1", "note": None}
+REST = {"note": None, "size": 5, "secret": None}
+PRIOR = {"name": "a", "id": "1", **REST}
 
 
 def test_about(caller: Caller) -> None:
@@ -153,10 +156,36 @@ def test_about(caller: Caller) -> None:
 
 def test_validate(caller: Caller) -> None:
     response = caller.call(
-        "ValidateResourceConfig", type_name="test_thing", config=value({"name": UNKNOWN, "id": None, "note": "bad"})
+        "ValidateResourceConfig",
+        type_name="test_thing",
+        config=value({**REST, "name": UNKNOWN, "id": None, "note": "bad"}),
     )
     assert summaries(response) == ["Bad note"]
     assert response.diagnostics[0].attribute.steps[0].attribute_name == "note"
+
+
+def test_write_only_values_need_a_terraform_that_knows_them(caller: Caller) -> None:
+    request = {"type_name": "test_thing", "config": value({**PRIOR, "id": None, "secret": "hidden"})}
+    response = caller.call("ValidateResourceConfig", **request)
+    assert summaries(response) == ["Write-only attribute not possible"]
+    assert response.diagnostics[0].attribute.steps[0].attribute_name == "secret"
+    assert "hidden" not in str(response)
+    able = pb.ClientCapabilities(write_only_attributes_allowed=True)
+    assert not caller.call("ValidateResourceConfig", **request, client_capabilities=able).diagnostics
+
+
+def test_write_only_values_are_in_no_plan_and_no_state(caller: Caller) -> None:
+    secret = {**PRIOR, "secret": "hidden"}
+    planned = caller.call(
+        "PlanResourceChange", type_name="test_thing", proposed_new_state=value(secret), config=value(secret)
+    )
+    assert state_of(planned.planned_state)["secret"] is None
+    caller.thing.step = lambda context: setattr(context, "state", context.config)
+    applied = caller.apply(None, secret)
+    assert state_of(applied.new_state)["secret"] is None
+    caller.thing.found = secret
+    read = caller.call("ReadResource", type_name="test_thing", current_state=value(PRIOR))
+    assert state_of(read.new_state)["secret"] is None
 
 
 def test_unknown_type(caller: Caller) -> None:
@@ -165,7 +194,7 @@ def test_unknown_type(caller: Caller) -> None:
 
 
 def test_plan(caller: Caller) -> None:
-    config = {"name": "b", "id": None, "note": None}
+    config = {**REST, "name": "b", "id": None}
     response = caller.call(
         "PlanResourceChange",
         type_name="test_thing",
@@ -174,7 +203,7 @@ def test_plan(caller: Caller) -> None:
         config=value(config),
         prior_private=b'{"count": 1}',
     )
-    assert state_of(response.planned_state) == {"name": "b", "id": "1", "note": None}
+    assert state_of(response.planned_state) == {**REST, "name": "b", "id": "1"}
     assert [path.steps[0].attribute_name for path in response.requires_replace] == ["name"]
     assert json.loads(response.planned_private) == {"count": 2}
 
@@ -188,7 +217,7 @@ def test_plan_of_a_destroy(caller: Caller) -> None:
 
 
 def test_apply(caller: Caller) -> None:
-    response = caller.apply(None, {"name": "a", "id": UNKNOWN, "note": None})
+    response = caller.apply(None, {**PRIOR, "id": UNKNOWN})
     assert state_of(response.new_state) == PRIOR
     assert response.private == b'{"count": 1}'
     assert state_of(caller.apply(PRIOR, None).new_state) is None
@@ -210,20 +239,20 @@ def test_bug_becomes_a_message_and_state_is_kept(caller: Caller, caplog: pytest.
 
 def test_error_keeps_what_was_reached(caller: Caller) -> None:
     def half(context: ApplyContext[str]) -> None:
-        context.state = {"name": "a", "id": "1", "note": UNKNOWN}
+        context.state = {**PRIOR, "note": UNKNOWN}
         raise DiagnosticError.of("Half way", "x", ("note",))
 
     caller.thing.step = half
-    response = caller.apply(None, {"name": "a", "id": UNKNOWN, "note": "n"})
+    response = caller.apply(None, {**PRIOR, "id": UNKNOWN, "note": "n"})
     assert state_of(response.new_state) == PRIOR
     assert summaries(response) == ["Half way"]
 
 
 def test_unknown_in_a_new_state_is_a_bug(caller: Caller) -> None:
     caller.thing.step = lambda context: setattr(context, "state", context.planned)
-    response = caller.apply(None, {"name": "a", "id": UNKNOWN, "note": None})
+    response = caller.apply(None, {**PRIOR, "id": UNKNOWN})
     assert summaries(response) == ["Incomplete result"]
-    assert state_of(response.new_state) == {"name": "a", "id": None, "note": None}
+    assert state_of(response.new_state) == {**PRIOR, "id": None}
 
 
 def test_unreadable_request_keeps_the_state(caller: Caller) -> None:
@@ -249,7 +278,7 @@ def test_read(caller: Caller) -> None:
 def test_upgrade(caller: Caller) -> None:
     raw = pb.RawState(json=json.dumps({"name": "a", "old": 1}).encode())
     response = caller.call("UpgradeResourceState", type_name="test_thing", version=1, raw_state=raw)
-    assert state_of(response.upgraded_state) == {"name": "a", "id": None, "note": None}
+    assert state_of(response.upgraded_state) == {**PRIOR, "id": None}
     assert caller.thing.seen_names == ["a"]
     newer = caller.call("UpgradeResourceState", type_name="test_thing", version=2, raw_state=raw)
     assert summaries(newer) == ["State of a newer provider"]
@@ -260,7 +289,7 @@ def test_upgrade(caller: Caller) -> None:
 
 def test_import_and_move(caller: Caller) -> None:
     response = caller.call("ImportResourceState", type_name="test_thing", id="a")
-    assert state_of(response.imported_resources[0].state) == {"name": "a", "id": None, "note": None}
+    assert state_of(response.imported_resources[0].state) == {**PRIOR, "id": None, "size": None}
     assert summaries(caller.call("MoveResourceState", target_type_name="test_thing")) == ["Cannot move between types"]
 
 

@@ -4,7 +4,7 @@ from clusterlink_engine import __version__
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.mirror.partition import Partition, Phase
-from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, Link, MirrorTopic
+from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, Link, MirrorTopic
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
@@ -38,7 +38,7 @@ def link_spec(message: v1.Link) -> LinkSpec:
         sasl_password=remote.sasl.password,
         topic_prefix=message.topic_prefix,
         paused=message.paused,
-        mirror_start_offset=message.mirror_start_offset or "earliest",
+        mirror_start_offset=message.mirror_start_offset or EARLIEST,
         topic_config_sync_ms=message.topic_config_sync.interval_ms or DEFAULT_TOPIC_CONFIG_SYNC_MS,
         topic_config_include=tuple(message.topic_config_sync.include),
         config=dict(message.config),

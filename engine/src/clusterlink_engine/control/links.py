@@ -84,7 +84,8 @@ class Links:
 
         Args:
             spec: The new values, under the link's name.
-            fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.sasl", "paused", "topic_config_sync", "config".
+            fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.security_protocol", "remote_cluster.sasl",
+                "paused", "topic_config_sync", "config".
             validate_only: Whether to change nothing.
 
         Raises:
@@ -264,6 +265,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     """Answers the link as a spec, with the named fields taken from `spec`."""
     values: dict[str, dict[str, object]] = {
         "remote_cluster.bootstrap_servers": {"bootstrap_servers": spec.bootstrap_servers},
+        "remote_cluster.security_protocol": {"security_protocol": spec.security_protocol},
         "remote_cluster.sasl": {
             "sasl_mechanism": spec.sasl_mechanism,
             "sasl_username": spec.sasl_username,

@@ -42,6 +42,9 @@ PROPERTIES: Mapping[str, Property] = {
 _ATTRIBUTES = {
     "bootstrap.servers": "remote_cluster.bootstrap_servers",
     "security.protocol": "remote_cluster.security_protocol",
+    "sasl.mechanism": "remote_cluster.sasl.mechanism",
+    "sasl.jaas.config": "remote_cluster.sasl",
+    "mirror.start.offset.spec": "mirror_start_offset",
     "cluster.link.prefix": "topic_prefix",
     "cluster.link.paused": "paused",
     "link.mode": "mode",

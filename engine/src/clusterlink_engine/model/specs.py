@@ -1,5 +1,6 @@
 """What a caller asks for, and the checks that need nothing but the request: the same at validate, create and update."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +11,9 @@ from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_add
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
+
+# Python's parser takes more than RFC 3339 has: weeks, and times without seconds or zone.
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class LinkSpec:
     sasl_password: str = field(default="", repr=False)
     topic_prefix: str = ""
     paused: bool = False
-    mirror_start_offset: str = "earliest"
+    mirror_start_offset: str = EARLIEST
     topic_config_sync_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
     topic_config_include: tuple[str, ...] = ()
     config: dict[str, str] = field(default_factory=dict)
@@ -102,10 +106,10 @@ def check_start_offset(value: str, at: str) -> None:
     if value in (EARLIEST, LATEST):
         return
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value) if _RFC_3339.fullmatch(value) else None
     except ValueError:
         time = None
-    if time is None or time.tzinfo is None or "T" not in value:
+    if time is None:
         raise InvalidArgumentError(
             f'"{value}" is no place to begin at; use "earliest", "latest", or a time as "2026-01-31T00:00:00Z".',
             field=at,

@@ -26,6 +26,11 @@ def value_to_pb(kind: Type, value: Value) -> pb.DynamicValue:
     return pb.DynamicValue(msgpack=cty.encode(kind, value))
 
 
+def state_to_pb(schema: Schema, state: dict[str, Value] | None) -> pb.DynamicValue:
+    """Writes a state; what may be in no state is left out, whoever put it there."""
+    return value_to_pb(schema.type, None if state is None else schema.without_write_only(state))
+
+
 def path_to_pb(path: Path) -> pb.AttributePath:
     """Writes a path."""
     steps = []
@@ -76,6 +81,7 @@ def _attribute_to_pb(name: str, attribute: Attribute) -> pb.Schema.Attribute:
         optional=attribute.optional,
         computed=attribute.computed,
         sensitive=attribute.sensitive,
+        write_only=attribute.write_only,
     )
     if attribute.nested is None:
         message.type = json.dumps(attribute.cty_type().to_json()).encode()

@@ -1,8 +1,8 @@
 """What a resource will be after apply, computed from its state, its configuration and its schema. Pure.
 
-The order is that of Terraform's own framework: defaults where the configuration is null; then, if anything differs
-from the prior state, each computed attribute that the configuration leaves open becomes unknown, except those that
-keep their value.
+The order is that of Terraform's own framework: write-only values out, since Terraform puts them into what it proposes; defaults
+where the configuration is null; then, if anything differs from the prior state, each computed attribute that the configuration
+leaves open becomes unknown, except those that keep their value.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def plan(schema: Schema, prior: Object | None, proposed: Object, config: Object)
         proposed: Terraform's merge of state and configuration.
         config: The configuration, null where nothing is set.
     """
-    state = _with_defaults(schema.attributes, proposed, config)
+    state = _with_defaults(schema.attributes, schema.without_write_only(proposed), config)
     if prior is None or state != prior:
         state = _with_unknowns(schema.attributes, state, config, prior)
     return Planned(state, replacements(schema, prior, state))

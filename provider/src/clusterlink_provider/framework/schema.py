@@ -1,14 +1,14 @@
 """Schemas of the provider, its resources and data sources: attributes, their rules, and checks of a configuration."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.cty import Type, Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
-from clusterlink_provider.framework.paths import Key, Path
+from clusterlink_provider.framework.paths import Key, Path, show
 
 # Looks at one known value (never null, never unknown at its top) and reports what is wrong with it.
 Validator: TypeAlias = Callable[[Value, Path, Diagnostics], None]
@@ -39,6 +39,7 @@ class Attribute:
         default: What stands for null in the configuration. An object's default is made of those of its attributes.
         replace: A change makes Terraform replace the resource.
         keep_prior: The provider computes it once; an update does not change it.
+        write_only: Its value is in the configuration only, never in a plan or a state (protocol 6.8).
         validators: Checks of a known value.
     """
 
@@ -52,6 +53,7 @@ class Attribute:
     default: Any = NO_DEFAULT
     replace: bool = False
     keep_prior: bool = False
+    write_only: bool = False
     validators: tuple[Validator, ...] = ()
 
     def cty_type(self) -> Type:
@@ -89,6 +91,20 @@ class Schema:
         """Checks each attribute by itself: unknown neighbours (in validate, every variable) hide nothing."""
         _validate_object(self.attributes, config, (), diagnostics)
 
+    def refuse_write_only(self, config: Value, diagnostics: Diagnostics) -> None:
+        """Refuses write-only attributes that are set, for a Terraform that would store them."""
+        for path in _write_only_set(self.attributes, config, ()):
+            diagnostics.error(
+                "Write-only attribute not possible",
+                f"This version of Terraform would keep `{show(path)}` in its state. Use Terraform or OpenTofu 1.11 or newer, "
+                "or the sensitive attribute in its place, which is meant to be kept there.",
+                path,
+            )
+
+    def without_write_only(self, values: dict[str, Value]) -> dict[str, Value]:
+        """Gives a configuration or a state without the values that may be in no state."""
+        return _without_write_only(self.attributes, values)
+
     def locate(self, path: Path) -> Path:
         """Gives the part of a path that Terraform finds in a configuration: an attribute, and one step into its value.
 
@@ -120,8 +136,30 @@ def _check(name: str, attribute: Attribute) -> None:
         raise ValueError(f"{name} has a default, so it must be optional and computed")
     if attribute.keep_prior and not attribute.computed:
         raise ValueError(f"{name} keeps its prior value, so it must be computed")
+    if attribute.write_only and (attribute.computed or attribute.nested is not None or attribute.replace):
+        raise ValueError(f"{name} is write-only, so it cannot be computed or nested, and no change of it can be seen")
     for inner, part in (attribute.nested or {}).items():
         _check(inner, part)
+
+
+def _write_only_set(attributes: Mapping[str, Attribute], values: Mapping[str, Value], path: Path) -> Iterator[Path]:
+    for name, attribute in attributes.items():
+        value, here = values.get(name), (*path, name)
+        if attribute.write_only and value is not None:
+            yield here
+        elif attribute.nested is not None and isinstance(value, dict):
+            yield from _write_only_set(attribute.nested, value, here)
+
+
+def _without_write_only(attributes: Mapping[str, Attribute], values: dict[str, Value]) -> dict[str, Value]:
+    result = dict(values)
+    for name, attribute in attributes.items():
+        value = result.get(name)
+        if attribute.write_only:
+            result[name] = None
+        elif attribute.nested is not None and isinstance(value, dict):
+            result[name] = _without_write_only(attribute.nested, value)
+    return result
 
 
 def _validate_object(

@@ -1,6 +1,7 @@
 """Checks of single values that several attributes share."""
 
 import re
+from datetime import datetime
 
 from clusterlink_provider.framework.cty import Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
@@ -8,6 +9,8 @@ from clusterlink_provider.framework.paths import Key, Path
 from clusterlink_provider.framework.schema import Validator
 
 _LEGAL = re.compile(r"^[a-zA-Z0-9._-]+$")
+# The date and time of Python's parser are wider than RFC 3339: weeks, and times without minutes.
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _PORT = re.compile(r"^.+:([0-9]{1,5})$")
 # Kafka's own limit for the name of a topic.
 TOPIC_NAME_LIMIT = 249
@@ -54,6 +57,34 @@ def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
         diagnostics.error(
             "Name too long", f"The name has {len(value)} characters; {TOPIC_NAME_LIMIT} are allowed.", path
         )
+
+
+def not_blank(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks that a text is not empty; the text itself may be a secret and is not shown."""
+    if not value:
+        diagnostics.error("Empty value", "Expected a text that is not empty.", path)
+
+
+def start_offset(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks where mirror topics begin."""
+    if value in {"earliest", "latest"}:
+        return
+    if not _RFC_3339.fullmatch(value) or not _is_time(value):
+        diagnostics.error(
+            "Invalid start",
+            f'Expected "earliest", "latest", or an RFC 3339 time as "2026-01-31T00:00:00Z", got "{value}".',
+            path,
+        )
+    elif datetime.fromisoformat(value).timestamp() < 0:
+        diagnostics.error("Invalid start", f'"{value}" lies before 1970. Use "earliest".', path)
+
+
+def _is_time(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def not_empty(value: Value, path: Path, diagnostics: Diagnostics) -> None:

@@ -7,7 +7,7 @@ from clusterlink_provider.framework import planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import link_convert, link_plan
+from clusterlink_provider.resources import link_convert, link_plan, link_security
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
@@ -20,7 +20,8 @@ class LinkResource:
     schema = SCHEMA
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
-        """Has no rules over several attributes yet."""
+        """Checks that security protocol and `sasl` fit together."""
+        link_security.validate(config, diagnostics)
 
     def seen(self, session: Session, state: Object) -> None:
         """Remembers the name as one that is in the state."""
@@ -45,7 +46,7 @@ class LinkResource:
         """Makes the link; one that may be there after a lost answer goes into the state, with the error."""
         session, planned = require(context), context.planned
         seconds = timeout(planned, "create")
-        message = link_convert.to_message(planned, own_include=context.private.get(link_plan.INCLUDE_SET, True))
+        message = link_plan.to_message(context, planned)
         try:
             link = session.client.create_link(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
@@ -63,7 +64,7 @@ class LinkResource:
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
         self._refuse_other_cluster(prior, planned)
-        message = link_convert.to_message(planned, own_include=context.private.get(link_plan.INCLUDE_SET, True))
+        message = link_plan.to_message(context, planned)
         try:
             if mask := link_convert.changed_fields(prior, planned):
                 session.client.update_link(message, mask, seconds=seconds)

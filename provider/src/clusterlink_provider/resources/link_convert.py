@@ -8,14 +8,15 @@ from clusterlink_provider.framework.planning import Object, is_known
 
 _STATE_PREFIX = "LINK_STATE_"
 _MODE_PREFIX = "LINK_MODE_"
-_REMOTE = ("bootstrap_servers", "security_protocol")
+_REMOTE = ("bootstrap_servers", "security_protocol", "sasl")
 
 
-def to_message(state: Object, *, own_include: bool = True) -> v1.Link:
+def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1.Link:
     """Makes the engine's message; what is null or unknown is left to the engine.
 
     Args:
         state: What is planned.
+        config: The configuration; the write-only password is nowhere else.
         own_include: The list of synced settings is the user's. The engine's list is not sent back to it, or it would be
             fixed as it is today.
     """
@@ -27,8 +28,10 @@ def to_message(state: Object, *, own_include: bool = True) -> v1.Link:
             bootstrap_servers=_sorted(remote["bootstrap_servers"]),
             cluster_id=_known(remote.get("cluster_id")) or "",
             security_protocol=remote["security_protocol"],
+            sasl=_sasl_to_message(remote, config),
         ),
         topic_prefix=state.get("topic_prefix") or "",
+        mirror_start_offset=state["mirror_start_offset"],
         paused=state["paused"],
         topic_config_sync=v1.TopicConfigSync(
             interval_ms=_known(sync.get("interval_ms")) or 0,
@@ -51,8 +54,10 @@ def from_message(link: v1.Link, base: Object) -> Object:
             "bootstrap_servers": SetValue(remote.bootstrap_servers),
             "cluster_id": remote.cluster_id or None,
             "security_protocol": remote.security_protocol or "PLAINTEXT",
+            "sasl": _sasl_from_message(remote, base) if remote.HasField("sasl") else None,
         },
         "topic_prefix": link.topic_prefix or None,
+        "mirror_start_offset": link.mirror_start_offset or "earliest",
         "paused": link.paused,
         "topic_config_sync": {
             "interval_ms": sync.interval_ms,
@@ -63,6 +68,31 @@ def from_message(link: v1.Link, base: Object) -> Object:
         "link_id": link.link_id,
         "state": v1.LinkState.Name(link.state).removeprefix(_STATE_PREFIX),
         "error": error_text(link.error, link.error_message),
+    }
+
+
+def _sasl_to_message(remote: Object, config: Object) -> v1.Sasl | None:
+    sasl = remote.get("sasl")
+    if sasl is None:
+        return None
+    written = ((config.get("remote_cluster") or {}).get("sasl") or {}).get("password_wo")
+    return v1.Sasl(
+        mechanism=sasl["mechanism"],
+        username=sasl["username"],
+        password=sasl.get("password") or written or "",
+    )
+
+
+def _sasl_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
+    """Makes the state of `sasl`; the engine tells no password, so that a changed one cannot be seen."""
+    before = (base.get("remote_cluster") or {}).get("sasl")
+    known = before if isinstance(before, dict) else {}
+    return {
+        "mechanism": remote.sasl.mechanism,
+        "username": remote.sasl.username,
+        "password": known.get("password"),
+        "password_wo": None,
+        "password_wo_version": known.get("password_wo_version"),
     }
 
 

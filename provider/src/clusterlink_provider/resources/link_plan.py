@@ -2,19 +2,25 @@
 
 import grpc
 
+from clusterlink_proto import v1
 from clusterlink_provider.engine_client import READ_SECONDS, EngineError
 from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object, is_known
-from clusterlink_provider.framework.provider import PlanContext
-from clusterlink_provider.resources import link_convert
+from clusterlink_provider.framework.provider import ApplyContext, PlanContext
+from clusterlink_provider.resources import link_convert, link_security
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session
 
 # Kept beside the state: whether the configuration named the synced settings at the last apply; not there after an import.
 # Only so can a plan tell "taken out of the configuration" from "never set": the state has a list in both cases.
 INCLUDE_SET = "include_set"
+
+
+def to_message(context: PlanContext[Session] | ApplyContext[Session], planned: Object) -> v1.Link:
+    """Makes the engine's message of what is planned."""
+    return link_convert.to_message(planned, context.config, own_include=context.private.get(INCLUDE_SET, True))
 
 
 def plan(context: PlanContext[Session]) -> None:
@@ -26,6 +32,7 @@ def plan(context: PlanContext[Session]) -> None:
         return
     _plan_include(context, planned)
     _plan_cluster_id(context, planned)
+    link_security.warn_of_plain(context, planned)
     if session is None or isinstance(planned["name"], Unknown):
         return
     if context.prior is not None and context.replace:
@@ -143,7 +150,7 @@ def _ask_engine(context: PlanContext[Session], session: Session, planned: Object
         session.links.change(planned["name"])
     if not cty.is_wholly_known({key: value for key, value in context.config.items() if key != "timeouts"}):
         return
-    message = link_convert.to_message(planned, own_include=context.private.get(INCLUDE_SET, True))
+    message = to_message(context, planned)
     try:
         if prior is None:
             session.client.create_link(message, token="", seconds=READ_SECONDS, validate_only=True)

@@ -9,6 +9,46 @@ DEFAULT_INTERVAL_MS = 5000
 # The engine may ask for more; less than this it never allows.
 MIN_INTERVAL_MS = 1000
 
+_SASL = {
+    "mechanism": Attribute(
+        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. With `PLAIN` the password itself goes over the connection. A "
+        "change is made in place.",
+        type=cty.STRING,
+        required=True,
+        validators=(checks.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", later=("OAUTHBEARER", "GSSAPI")),),
+    ),
+    "username": Attribute(
+        description="Name of the user. A change is made in place.",
+        type=cty.STRING,
+        required=True,
+        validators=(checks.not_blank,),
+    ),
+    "password": Attribute(
+        description="Password of the user, kept in Terraform's state. Default: none, then `password_wo` is needed. A change is "
+        "made in place.",
+        type=cty.STRING,
+        optional=True,
+        sensitive=True,
+        validators=(checks.not_blank,),
+    ),
+    "password_wo": Attribute(
+        description="Password of the user, kept in no plan and no state (write-only: Terraform 1.11, OpenTofu 1.11 or newer). "
+        "Default: none, then `password` is needed. A change is only seen by a change of `password_wo_version`.",
+        type=cty.STRING,
+        optional=True,
+        sensitive=True,
+        write_only=True,
+        validators=(checks.not_blank,),
+    ),
+    "password_wo_version": Attribute(
+        description="Number of the password in `password_wo`; needed with it. Default: none. A change sends `password_wo` "
+        "again, in place.",
+        type=cty.NUMBER,
+        optional=True,
+        validators=(checks.at_least(0, "versions"),),
+    ),
+}
+
 _REMOTE_CLUSTER = {
     "bootstrap_servers": Attribute(
         description="Addresses (`host:port`) at which brokers of the remote cluster are found first; the order means "
@@ -26,13 +66,18 @@ _REMOTE_CLUSTER = {
         keep_prior=True,
     ),
     "security_protocol": Attribute(
-        description="How to connect to the remote cluster. Default `PLAINTEXT`, the only value in this version. A "
-        "change is made in place.",
+        description="How to connect to the remote cluster: `PLAINTEXT` or `SASL_PLAINTEXT` (authenticated, but neither "
+        "encrypted nor protected against change). Default `PLAINTEXT`. A change is made in place.",
         type=cty.STRING,
         optional=True,
         computed=True,
         default="PLAINTEXT",
-        validators=(checks.one_of("PLAINTEXT", later=("SSL", "SASL_PLAINTEXT", "SASL_SSL")),),
+        validators=(checks.one_of("PLAINTEXT", "SASL_PLAINTEXT", later=("SSL", "SASL_SSL")),),
+    ),
+    "sasl": Attribute(
+        description="How to authenticate to the remote cluster; needed with `SASL_PLAINTEXT`, and only allowed there.",
+        optional=True,
+        nested=_SASL,
     ),
 }
 
@@ -91,6 +136,17 @@ SCHEMA = Schema(
             optional=True,
             replace=True,
             validators=(checks.legal_name,),
+        ),
+        "mirror_start_offset": Attribute(
+            description="Where new mirror topics of the link begin: `earliest` (all that the source has), `latest` (what comes "
+            "from then on), or an RFC 3339 time such as `2026-01-31T00:00:00Z`; a partition without a record of that time or "
+            "later begins at its end. Default `earliest`. A change replaces the link.",
+            type=cty.STRING,
+            optional=True,
+            computed=True,
+            default="earliest",
+            replace=True,
+            validators=(checks.start_offset,),
         ),
         "paused": Attribute(
             description="Whether mirroring rests on the whole link. Default false. A change is made in place.",

@@ -34,7 +34,7 @@ def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyR
                 "This is a bug in the provider: a value is not known after apply. Please report it.",
             )
     return pb.ApplyResourceChange.Response(
-        new_state=convert.value_to_pb(schema.type, state),
+        new_state=convert.state_to_pb(schema, state),
         private=convert.private_to_pb(context.private),
         diagnostics=convert.diagnostics_to_pb(context.diagnostics, schema),
     )

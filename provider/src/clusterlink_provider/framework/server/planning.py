@@ -26,7 +26,7 @@ def plan(core: Core[Any], request: pb.PlanResourceChange.Request) -> pb.PlanReso
         context.planned, context.replace = planned.state, set(planned.replace)
     collect(context.diagnostics, lambda: resource.plan(context))
     return pb.PlanResourceChange.Response(
-        planned_state=convert.value_to_pb(schema.type, context.planned),
+        planned_state=convert.state_to_pb(schema, context.planned),
         requires_replace=[convert.path_to_pb(path) for path in sorted(context.replace, key=str)],
         planned_private=convert.private_to_pb(context.private),
         diagnostics=convert.diagnostics_to_pb(context.diagnostics, schema),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-from clusterlink_provider.framework import convert, cty
+from clusterlink_provider.framework import convert, cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.provider import StateContext
 from clusterlink_provider.framework.server.core import Core, collect
@@ -27,10 +27,12 @@ def upgrade(core: Core[Any], request: pb.UpgradeResourceState.Request) -> pb.Upg
             "`terraform state rm` and import the object.",
         )
     state = cty.decode_json(schema.type, request.raw_state.json)
-    session = core.session
-    if session is not None and state is not None:
-        resource.seen(session, state)
-    return pb.UpgradeResourceState.Response(upgraded_state=convert.value_to_pb(schema.type, state))
+    if state is not None:
+        # Attributes that came after the state was written had their default.
+        state = cty.without_unknown(planning.fill_defaults(schema, state))
+        if core.session is not None:
+            resource.seen(core.session, state)
+    return pb.UpgradeResourceState.Response(upgraded_state=convert.state_to_pb(schema, state))
 
 
 def read(core: Core[Any], request: pb.ReadResource.Request) -> pb.ReadResource.Response:
@@ -47,7 +49,7 @@ def read(core: Core[Any], request: pb.ReadResource.Request) -> pb.ReadResource.R
     collect(context.diagnostics, lambda: resource.read(context))
     response.diagnostics.extend(convert.diagnostics_to_pb(context.diagnostics, schema))
     if not context.diagnostics.has_errors:
-        response.new_state.CopyFrom(convert.value_to_pb(schema.type, context.state))
+        response.new_state.CopyFrom(convert.state_to_pb(schema, context.state))
         response.private = convert.private_to_pb(context.private)
     return response
 

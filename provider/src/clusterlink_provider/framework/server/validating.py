@@ -26,6 +26,8 @@ def validate_resource(
     config = convert.value_from_pb(resource.schema.type, request.config)
     diagnostics = Diagnostics()
     resource.schema.validate(config, diagnostics)
+    if not request.client_capabilities.write_only_attributes_allowed:
+        resource.schema.refuse_write_only(config, diagnostics)
     resource.validate(config, diagnostics)
     return pb.ValidateResourceConfig.Response(diagnostics=convert.diagnostics_to_pb(diagnostics, resource.schema))
 

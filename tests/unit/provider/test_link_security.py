@@ -1,0 +1,150 @@
+"""How a link connects and authenticates: the rules over several attributes, and the way of the password."""
+
+from typing import Any
+
+import pytest
+
+from clusterlink_proto import v1
+from clusterlink_provider.framework.cty import UNKNOWN, SetValue
+from clusterlink_provider.framework.diagnostics import Diagnostics
+from clusterlink_provider.framework.provider import PlanContext
+from clusterlink_provider.resources import link_convert, link_security
+
+Object = dict[str, Any]
+NOTHING = {"password": None, "password_wo": None, "password_wo_version": None}
+SCRAM = {"mechanism": "SCRAM-SHA-256", "username": "u", **NOTHING}
+PASSWORD = {**SCRAM, "password": "hidden"}
+WRITTEN = {**SCRAM, "password_wo": "hidden", "password_wo_version": 1}
+SASL = ("remote_cluster", "sasl")
+
+
+def remote(protocol: Any, sasl: Any) -> Object:
+    servers = SetValue(["a:1"])
+    return {"bootstrap_servers": servers, "cluster_id": None, "security_protocol": protocol, "sasl": sasl}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sasl", "summary", "path"),
+    [
+        (None, None, None, ()),
+        ("PLAINTEXT", None, None, ()),
+        ("SASL_PLAINTEXT", None, "Missing sasl", ("remote_cluster", "security_protocol")),
+        ("SASL_PLAINTEXT", PASSWORD, None, ()),
+        ("SASL_PLAINTEXT", WRITTEN, None, ()),
+        ("SASL_PLAINTEXT", UNKNOWN, None, ()),
+        (UNKNOWN, None, None, ()),
+        (UNKNOWN, PASSWORD, None, ()),
+        (None, PASSWORD, "No place for sasl", SASL),
+        ("PLAINTEXT", WRITTEN, "No place for sasl", SASL),
+        ("SASL_PLAINTEXT", SCRAM, "Missing password", SASL),
+        ("SASL_PLAINTEXT", {**SCRAM, "password": UNKNOWN}, None, ()),
+        ("SASL_PLAINTEXT", {**SCRAM, "password_wo": UNKNOWN}, None, ()),
+        ("SASL_PLAINTEXT", {**PASSWORD, "password_wo": UNKNOWN}, None, ()),
+        ("SASL_PLAINTEXT", {**WRITTEN, "password": "hidden"}, "Two passwords", (*SASL, "password_wo")),
+        (
+            "SASL_PLAINTEXT",
+            {**WRITTEN, "password_wo_version": None},
+            "Missing version of the password",
+            (*SASL, "password_wo"),
+        ),
+        ("SASL_PLAINTEXT", {**WRITTEN, "password_wo_version": UNKNOWN}, None, ()),
+        (
+            "SASL_PLAINTEXT",
+            {**PASSWORD, "password_wo_version": 1},
+            "Version without its password",
+            (*SASL, "password_wo_version"),
+        ),
+    ],
+)
+def test_rules(protocol: Any, sasl: Any, summary: str | None, path: tuple[str, ...]) -> None:
+    diagnostics = Diagnostics()
+    link_security.validate({"remote_cluster": remote(protocol, sasl)}, diagnostics)
+    assert [(item.summary, item.path) for item in diagnostics] == ([(summary, path)] if summary else [])
+    assert "hidden" not in str(diagnostics)
+
+
+def test_nothing_is_said_of_a_cluster_that_is_not_known() -> None:
+    diagnostics = Diagnostics()
+    link_security.validate({"remote_cluster": UNKNOWN}, diagnostics)
+    assert list(diagnostics) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "warns"),
+    [
+        (None, "PLAIN", True),
+        (None, "SCRAM-SHA-512", False),
+        ("SCRAM-SHA-512", "PLAIN", True),
+        ("PLAIN", "PLAIN", False),
+        (None, None, False),
+    ],
+)
+def test_a_password_that_can_be_read_on_the_way_is_warned_of_once(
+    before: str | None, after: str | None, warns: bool
+) -> None:
+    def state(mechanism: str | None) -> Object:
+        sasl = mechanism and {**SCRAM, "mechanism": mechanism}
+        return {"remote_cluster": remote("SASL_PLAINTEXT" if sasl else "PLAINTEXT", sasl)}
+
+    context: PlanContext[Any] = PlanContext(None, prior=state(before) if before else None)
+    link_security.warn_of_plain(context, state(after))
+    assert len(context.diagnostics) == warns
+    assert not context.diagnostics.has_errors
+
+
+def planned(protocol: str, sasl: Any) -> Object:
+    return {
+        "name": "a",
+        "mode": "DESTINATION",
+        "remote_cluster": remote(protocol, sasl),
+        "mirror_start_offset": "latest",
+        "paused": False,
+    }
+
+
+@pytest.mark.parametrize("given", [PASSWORD, WRITTEN])
+def test_the_password_reaches_the_engine_and_comes_back_from_the_plan_only(given: Object) -> None:
+    state = planned("SASL_PLAINTEXT", {**given, "password_wo": None})
+    config = {"remote_cluster": remote("SASL_PLAINTEXT", given)}
+    message = link_convert.to_message(state, config)
+    sasl = message.remote_cluster.sasl
+    assert (sasl.mechanism, sasl.username, sasl.password) == ("SCRAM-SHA-256", "u", "hidden")
+    assert message.mirror_start_offset == "latest"
+    message.remote_cluster.sasl.ClearField("password")
+    message.state = v1.LINK_STATE_ACTIVE
+    seen = link_convert.from_message(message, state)
+    assert seen["remote_cluster"] == {**state["remote_cluster"], "cluster_id": None}
+    assert seen["mirror_start_offset"] == "latest"
+
+
+def test_a_link_without_sasl_has_none() -> None:
+    state = planned("PLAINTEXT", None)
+    message = link_convert.to_message(state, {"remote_cluster": remote("PLAINTEXT", None)})
+    assert not message.remote_cluster.HasField("sasl")
+    assert link_convert.from_message(message, planned("SASL_PLAINTEXT", PASSWORD))["remote_cluster"]["sasl"] is None
+
+
+def test_an_import_knows_no_password() -> None:
+    message = v1.Link(name="a", mode=v1.LINK_MODE_DESTINATION)
+    message.remote_cluster.sasl.mechanism, message.remote_cluster.sasl.username = "SCRAM-SHA-256", "u"
+    assert link_convert.from_message(message, {"name": "a"})["remote_cluster"]["sasl"] == SCRAM
+
+
+@pytest.mark.parametrize(
+    ("change", "mask"),
+    [
+        ({}, []),
+        ({"password_wo_version": 2}, ["remote_cluster.sasl"]),
+        ({"username": "v"}, ["remote_cluster.sasl"]),
+        ({"password": "other", "password_wo_version": None}, ["remote_cluster.sasl"]),
+    ],
+)
+def test_what_changes_is_named(change: Object, mask: list[str]) -> None:
+    sasl = {**WRITTEN, "password_wo": None}
+    before, after = planned("SASL_PLAINTEXT", sasl), planned("SASL_PLAINTEXT", {**sasl, **change})
+    assert link_convert.changed_fields(before, after) == mask
+
+
+def test_a_link_can_begin_to_authenticate() -> None:
+    before, after = planned("PLAINTEXT", None), planned("SASL_PLAINTEXT", PASSWORD)
+    assert link_convert.changed_fields(before, after) == ["remote_cluster.security_protocol", "remote_cluster.sasl"]
