@@ -252,3 +252,41 @@ def _explain(wanted: reading.Content | None, got: reading.Content | None) -> str
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}... ({len(text)} characters)"
+
+
+def compare_compacted(source_bootstrap: str, mirror_bootstrap: str, topic: str) -> list[str]:
+    """Returns what is wrong with a mirror whose cleaner and the source's work at different times.
+
+    A record that is on both sides is equal, the last record of each key is the same (or deleted), and the ends are.
+    """
+    source, mirror = _Side(source_bootstrap, topic), _Side(mirror_bootstrap, topic)
+    wrong = [
+        f"log end of {p}: {source.stable_ends[p]}, {mirror.ends[p]}"
+        for p in source.partitions
+        if source.stable_ends[p] != mirror.ends[p]
+    ]
+    for isolation in ("read_committed", "read_uncommitted"):
+        for number in source.partitions:
+            with reading.consumer(source_bootstrap, "read_committed") as original:
+                theirs = dict(
+                    reading.records(original, topic, number, source.starts[number], source.stable_ends[number])
+                )
+            with reading.consumer(mirror_bootstrap, isolation) as copy:
+                ours = dict(reading.records(copy, topic, number, mirror.starts[number], mirror.ends[number]))
+            wrong += [
+                f"{number}: offset {offset}: {_explain(theirs[offset], ours[offset])}"
+                for offset in theirs.keys() & ours.keys()
+                if reading.mirrored(theirs[offset]) != ours[offset]
+            ]
+            left, right = _last(theirs), _last(ours)
+            wrong += [
+                f"{number}: last of {key!r}: {left.get(key)}, {right.get(key)}"
+                for key in left.keys() | right.keys()
+                if left.get(key) != right.get(key)
+            ]
+    return wrong
+
+
+def _last(records: dict[int, reading.Content]) -> dict[bytes | None, tuple[int, bytes | None]]:
+    last = {content[0]: (offset, content[1]) for offset, content in sorted(records.items())}
+    return {key: (offset, value) for key, (offset, value) in last.items() if value is not None}

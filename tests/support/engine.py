@@ -99,6 +99,14 @@ class EngineProcess(engine.EngineProcess):
         """The name of a mirror topic's state."""
         return v1.MirrorTopicState.Name(self.mirror(name).state).removeprefix("MIRROR_TOPIC_STATE_")
 
+    def pause(self, name: str) -> None:
+        """Pauses a mirror topic."""
+        self.mirror_topics.PauseMirrorTopic(v1.PauseMirrorTopicRequest(name=name), timeout=_CALL_SECONDS)
+
+    def resume(self, name: str) -> None:
+        """Lets a paused mirror topic go on."""
+        self.mirror_topics.ResumeMirrorTopic(v1.ResumeMirrorTopicRequest(name=name), timeout=_CALL_SECONDS)
+
     def wait_until_caught_up(self, name: str, source: KafkaCluster) -> None:
         """Waits until a mirror topic is ACTIVE and ends where its source ends."""
 

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from kafka.protocol.consumer import FetchRequest, FetchResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
+from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 # Positions in the header of a record batch.
 _LENGTH = struct.Struct(">qi")
@@ -152,3 +154,28 @@ def _fetch(connection: Connection, topic: str, partition: int, offset: int) -> b
     assert found.error_code == 0, f"fetch of {topic}-{partition} at {offset}: error {found.error_code}"
     assert found.records, f"nothing at {topic}-{partition} offset {offset}"
     return bytes(found.records)
+
+
+def repeated(records: int, key: bytes | None, value: bytes | None, timestamp: int) -> bytes:
+    """Makes a batch of equal records, which takes little room."""
+    builder: Any = DefaultRecordBatchBuilder(2, 1, False, -1, -1, -1, 1 << 30)
+    for number in range(records):
+        builder.append(number, timestamp, key, value, [])
+    return bytes(builder.build())
+
+
+def write(bootstrap: str, topic: str, batch: bytes, times: int) -> None:
+    """Writes the same batch to partition 0, some times."""
+    topic_class = ProduceRequest.TopicProduceData
+    with Connection(*leaders(bootstrap, topic)[0]) as connection:
+        for _ in range(times):
+            data = topic_class.PartitionProduceData(index=0, records=batch)
+            request = ProduceRequest(
+                transactional_id=None,
+                acks=-1,
+                timeout_ms=30_000,
+                topic_data=[topic_class(name=topic, partition_data=[data])],
+            )
+            answer = connection.call(request, ProduceResponse, 8)
+            code = answer.responses[0].partition_responses[0].error_code
+            assert code == 0, f"writing to {topic}: error {code}"

@@ -159,6 +159,36 @@ def _plain(count: int) -> Iterable[produce.Record]:
     return (produce.Record(b"key-%d" % number, b"value-%d" % number) for number in range(count))
 
 
+_MANY = 100_000
+
+
+def high_head(cluster: KafkaCluster, topic: str, start: int, more: int) -> None:
+    """Makes a log that starts at a high offset, a multiple of 100,000, with `more` records."""
+    topics.create(cluster.bootstrap_servers, topic, config={"retention.ms": "-1"})
+    batch = raw.repeated(_MANY, None, None, int(time.time() * 1000))
+    raw.write(cluster.bootstrap_servers, topic, batch, start // _MANY)
+    topics.delete_records(cluster.bootstrap_servers, topic, {0: start})
+    produce.write(cluster.bootstrap_servers, topic, _plain(more), "lz4")
+    assert topics.log_starts(cluster.bootstrap_servers, topic) == {0: start}
+
+
+def many_holes(cluster: KafkaCluster, topic: str, holes: int) -> int:
+    """Makes a compacted log of which the cleaner has removed at least so many records; answers how many keys are left."""
+    topics.create(cluster.bootstrap_servers, topic, config={**COMPACTED, "segment.bytes": str(1 << 20)})
+    for number in range(5):
+        keyed = [produce.Record(b"key-%d-%d" % (number, key), b"value") for key in range(100)]
+        produce.write(cluster.bootstrap_servers, topic, keyed, "zstd")
+        batch = raw.repeated(_MANY // 5, b"again and again", b"v", int(time.time() * 1000))
+        raw.write(cluster.bootstrap_servers, topic, batch, max(1, holes // _MANY))
+        time.sleep(0.12)  # what segments are rolled by
+    # What is left of the end goes with these: the active segment is never cleaned.
+    for number in range(3):
+        produce.write(cluster.bootstrap_servers, topic, [produce.Record(b"again and again", b"%d" % number)])
+        time.sleep(0.12)
+    wait_until(lambda: _left(cluster, topic) < 600, _SECONDS, "the cleaner")
+    return 501
+
+
 def append_time(cluster: KafkaCluster, topic: str) -> int:
     """The broker sets the times."""
     topics.create(cluster.bootstrap_servers, topic, config={"message.timestamp.type": "LogAppendTime"})

@@ -3,11 +3,12 @@
 from clusterlink_engine import __version__
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError
-from clusterlink_engine.mirror.partition import Partition, Phase
+from clusterlink_engine.mirror.partition import Phase
 from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, Link, MirrorTopic
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
+from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.settings import Limits
 from clusterlink_proto import v1
@@ -127,17 +128,31 @@ def mirror_topic(stored: MirrorTopic, runtime: LinkRuntime | None, *, partitions
 
 
 def _partitions(stored: MirrorTopic, runtime: LinkRuntime) -> list[v1.MirrorPartition]:
-    cores = {cursor.index: cursor.core for cursor in runtime.replication.cursors(stored.name)}
-    return [_partition(stored, index, cores.get(index)) for index in range(stored.partition_count)]
+    cursors = {cursor.index: cursor for cursor in runtime.replication.cursors(stored.name)}
+    return [
+        _partition(stored, index, cursors.get(index), runtime.lost_offsets(stored, index))
+        for index in range(stored.partition_count)
+    ]
 
 
-def _partition(stored: MirrorTopic, index: int, core: Partition | None) -> v1.MirrorPartition:
+def _partition(stored: MirrorTopic, index: int, cursor: Cursor | None, lost: int) -> v1.MirrorPartition:
     failure = stored.failures.get(index)
     message = v1.MirrorPartition(
-        partition=index, log_start_offset=-1, log_end_offset=-1, source_high_watermark=-1, lag=-1, state="STOPPED"
+        partition=index,
+        log_start_offset=-1,
+        log_end_offset=-1,
+        source_high_watermark=-1,
+        source_last_stable_offset=-1,
+        lag=-1,
+        state="STOPPED",
+        offsets_lost=lost,
     )
-    if core is not None:
+    if cursor is not None:
+        core = cursor.core
         message.state = core.phase.value
+        message.source_last_stable_offset = core.source_last_stable
+        message.held_by_open_transaction = core.is_held
+        message.offsets_filled = cursor.offsets_filled
         message.log_start_offset, message.log_end_offset = core.log_start, core.log_end
         message.source_high_watermark = core.source_high_watermark
         if core.log_end >= 0 and core.source_high_watermark >= 0:

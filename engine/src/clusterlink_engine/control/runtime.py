@@ -118,6 +118,10 @@ class LinkRuntime:
         """How gaps are filled on the local cluster; None while that is not known."""
         return self._side.gaps.way
 
+    def lost_offsets(self, mirror: MirrorTopic, index: int) -> int:
+        """Answers how many offsets the source deleted before they were mirrored to a partition."""
+        return self._state.progress(mirror.name, mirror.topic_id, index).lost_offsets
+
     @property
     def error(self) -> KafkaError | None:
         """Why the remote cluster cannot be used now; None if it can."""
