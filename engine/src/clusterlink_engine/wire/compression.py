@@ -1,14 +1,16 @@
 """The codecs of record batches, as Kafka frames them."""
 
+import mmap
 import struct
 import zlib
+from typing import Any
 
 import cramjam
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CODEC_BITS = 0x07
 
-# What the records of a batch may take in memory.
+# What the records of a batch may take in memory: a few bytes can pretend to be many gigabytes.
 MAX_BYTES = 512 * 1024 * 1024
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -39,12 +41,9 @@ def decompress(codec: int, data: memoryview) -> bytes | memoryview:
         CompressionError: They are damaged or take more than MAX_BYTES, or the codec is unknown.
     """
     try:
-        plain = _decompress(codec, data)
-    except (zlib.error, cramjam.DecompressionError, struct.error, ValueError, OverflowError, MemoryError) as error:
+        return _decompress(codec, data)
+    except (zlib.error, cramjam.DecompressionError, struct.error) as error:
         raise CompressionError(f"the compressed records cannot be read ({error})") from error
-    if len(plain) > MAX_BYTES:
-        raise CompressionError(f"the records take more than {MAX_BYTES} bytes")
-    return plain
 
 
 def compress(codec: int, data: bytes | bytearray) -> bytes:
@@ -65,14 +64,27 @@ def _decompress(codec: int, data: memoryview) -> bytes | memoryview:
     if codec == NONE:
         return data
     if codec == GZIP:
-        return zlib.decompressobj(wbits=_GZIP_WINDOW).decompress(data, MAX_BYTES + 1)
+        plain = zlib.decompressobj(wbits=_GZIP_WINDOW).decompress(data, MAX_BYTES + 1)
+        _check_size(len(plain))
+        return plain
     if codec == SNAPPY:
         return _from_snappy(data)
     if codec == LZ4:
-        return bytes(cramjam.lz4.decompress(data))
+        return _bounded(cramjam.lz4, data)
     if codec == ZSTD:
-        return bytes(cramjam.zstd.decompress(data))
+        return _bounded(cramjam.zstd, data)
     raise CompressionError(f"the codec {codec} is not known")
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise CompressionError(f"the records take more than {MAX_BYTES} bytes")
+
+
+def _bounded(codec: Any, data: memoryview) -> bytes:
+    """Decompresses into memory that is reserved, and really taken only as far as it is written."""
+    with mmap.mmap(-1, MAX_BYTES) as reserved:
+        return reserved[: codec.decompress_into(data, reserved)]
 
 
 def _xerial(data: bytes | bytearray) -> bytes:
@@ -86,17 +98,25 @@ def _xerial(data: bytes | bytearray) -> bytes:
 
 def _from_snappy(data: memoryview) -> bytes:
     if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
-        return bytes(cramjam.snappy.decompress_raw(data))  # some producers do without the frame
+        return _snappy_block(data, 0)  # some producers do without the frame
     parts: list[bytes] = []
+    size = 0
     position = len(_XERIAL_HEADER)
     while position < len(data):
         (length,) = _XERIAL_LENGTH.unpack_from(data, position)
         position += _XERIAL_LENGTH.size
         if not 0 <= length <= len(data) - position:
             raise CompressionError(f"a block of {length} bytes cannot be")
-        parts.append(bytes(cramjam.snappy.decompress_raw(data[position : position + length])))
+        parts.append(_snappy_block(data[position : position + length], size))
+        size += len(parts[-1])
         position += length
     return b"".join(parts)
+
+
+def _snappy_block(block: memoryview, before: int) -> bytes:
+    """Decompresses a block, which says in its first bytes how large it is; `before` bytes are there already."""
+    _check_size(before + cramjam.snappy.decompress_raw_len(block))
+    return bytes(cramjam.snappy.decompress_raw(block))
 
 
 def _lz4_frame(data: bytes | bytearray) -> bytes:

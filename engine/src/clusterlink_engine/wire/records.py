@@ -5,6 +5,7 @@ are signed varints (zigzag). Whatever follows the deltas is copied as bytes.
 """
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 
 from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, BatchHeader
@@ -24,7 +25,8 @@ def recode(batch: Batch, first: int) -> list[Batch]:
     """Encodes the records of a fetched batch again, from the offset `first` on, in its own codec.
 
     A broker takes no batch with holes (INVALID_RECORD) and shows what the producers said of the time where LogAppendTime
-    batches are copied. So each run of records without a hole becomes a batch, and append times become the records' own.
+    batches are copied. So each run of records without a hole becomes a batch, and append times become the records' own. No
+    batch gets larger than the fetched one, which the mirror's `max.message.bytes` allows; a run that would is divided.
 
     Args:
         batch: As `wire.batch.split` answered it; its checksum was verified.
@@ -37,12 +39,11 @@ def recode(batch: Batch, first: int) -> list[Batch]:
         TornBatchError: The records are damaged.
     """
     header = batch.header
-    codec = header.attributes & CODEC_BITS
     (base_timestamp,) = struct.unpack_from(">q", batch.view, 27)
     append_time = header.max_timestamp if header.attributes & TIMESTAMP_TYPE_BIT else None
     runs: list[_Run] = []
     try:
-        data = bytes(decompress(codec, batch.view[HEADER_BYTES:]))
+        data = bytes(decompress(header.attributes & CODEC_BITS, batch.view[HEADER_BYTES:]))
         position = 0
         last = header.base_offset - 1
         for _ in range(header.records):
@@ -52,18 +53,20 @@ def recode(batch: Batch, first: int) -> list[Batch]:
             offset_delta, rest = _read_varint(data, rest)
             offset = header.base_offset + offset_delta
             if length < 0 or end > len(data) or rest > end or not last < offset <= header.last_offset:
-                raise TornBatchError(f"the batch at offset {header.base_offset} has an impossible record")
+                raise ValueError(f"the record at {position} is impossible")
             last = offset
             if offset >= first:
                 if not runs or runs[-1].end != offset:
                     runs.append(_Run(offset))
-                timestamp = append_time if append_time is not None else base_timestamp + timestamp_delta
+                timestamp = append_time if append_time is not None else _int64(base_timestamp + timestamp_delta)
                 runs[-1].add(data[position : position + 1], timestamp, data[rest:end])
             position = end
-    except (CompressionError, IndexError, ValueError) as error:
+        if position != len(data):
+            raise ValueError("there is more than its records")
+    except (IndexError, ValueError) as error:
         raise TornBatchError(f"the batch at offset {header.base_offset} cannot be decoded: {error}") from error
     attributes = header.attributes & ~_BITS_TO_DROP
-    return [run.encode(attributes) for run in runs]
+    return [encoded for run in runs for encoded in run.encode(attributes, header.size)]
 
 
 def has_bytes(batch: Batch, wanted: bytes) -> bool:
@@ -79,28 +82,35 @@ def has_bytes(batch: Batch, wanted: bytes) -> bool:
 
 
 class _Run:
-    """Records that follow each other without a hole."""
+    """Records that follow each other without a hole: the attributes byte, the timestamp, and all after the deltas of each."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, records: Sequence[tuple[bytes, int, bytes]] = ()) -> None:
         self.first = first
-        self.end = first
-        self._records: list[tuple[bytes, int, bytes]] = []
+        self._records = list(records)
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self._records)
 
     def add(self, attributes: bytes, timestamp: int, rest: bytes) -> None:
         self._records.append((attributes, timestamp, rest))
-        self.end += 1
 
-    def encode(self, attributes: int) -> Batch:
+    def encode(self, attributes: int, largest: int) -> list[Batch]:
         base = self._records[0][1]
         newest = max(timestamp for _, timestamp, _ in self._records)
         data = bytearray()
         for delta, (flags, timestamp, rest) in enumerate(self._records):
-            deltas = _varint(timestamp - base) + _varint(delta)
+            deltas = _varint(_int64(timestamp - base)) + _varint(delta)
             data += _varint(1 + len(deltas) + len(rest))
             data += flags
             data += deltas
             data += rest
-        return _batch(self.first, len(self._records), attributes, base, newest, data)
+        batch = _batch(self.first, len(self._records), attributes, base, newest, data)
+        half = len(self._records) // 2
+        if batch.header.size <= largest or not half:
+            return [batch]
+        parts = _Run(self.first, self._records[:half]), _Run(self.first + half, self._records[half:])
+        return [encoded for part in parts for encoded in part.encode(attributes, largest)]
 
 
 def tombstones(first: int, count: int, key: bytes, timestamp: int) -> Batch:
@@ -172,16 +182,26 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Reads a signed varint of up to 64 bits; answers it and the position after it."""
-    byte = data[position]
-    position += 1
-    value = byte & 0x7F
-    shift = 7
-    while byte & 0x80:
-        if shift > 63:
+    """Reads a signed varint of up to ten bytes; answers it and the position after it.
+
+    Raises:
+        ValueError: It has more than ten bytes.
+        IndexError: The data end before it does.
+    """
+    value = data[position]
+    if value & 0x80:
+        value &= 0x7F
+        for shift in range(7, 70, 7):
+            position += 1
+            byte = data[position]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
             raise ValueError("a varint of more than ten bytes")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-    return value >> 1 ^ -(value & 1), position
+    return value >> 1 ^ -(value & 1), position + 1
+
+
+def _int64(value: int) -> int:
+    """Answers a sum or difference of timestamps as Java's arithmetic has it: readers and writers wrap around alike."""
+    return (value + 2**63) % 2**64 - 2**63
