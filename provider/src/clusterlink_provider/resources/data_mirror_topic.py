@@ -19,6 +19,10 @@ _PARTITION: Final = cty.object_of(
         "log_end_offset": cty.NUMBER,
         "source_high_watermark": cty.NUMBER,
         "lag": cty.NUMBER,
+        "source_last_stable_offset": cty.NUMBER,
+        "held_by_open_transaction": cty.BOOL,
+        "offsets_filled": cty.NUMBER,
+        "offsets_lost": cty.NUMBER,
         "state": cty.STRING,
         "error": cty.STRING,
     }
@@ -50,15 +54,17 @@ class MirrorTopicDataSource:
             "source_topic": _computed("Name of the topic on the remote cluster.", cty.STRING),
             "status": _computed("What is wanted: `ACTIVE` or `PAUSED`; `FAILED` if it cannot be had.", cty.STRING),
             "observed_status": _computed("State by the engine's name.", cty.STRING),
+            "state_detail": _computed("What it waits for, in a sentence; null if for nothing.", cty.STRING),
             "error": _computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
             "replication_factor": _computed("Copies of each partition on the local cluster.", cty.NUMBER),
             "source_topic_id": _computed("Id of the source topic on the remote cluster.", cty.STRING),
             "config": _computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
             "lag": _computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
             "partitions": _computed(
-                "The partitions: first and next offset of the mirror, high watermark of the source, lag in records "
-                "(null "
-                "while not known), state and error.",
+                "The partitions: first and next offset of the mirror, high watermark of the source, lag in records, offset "
+                "up to which the source's transactions are decided (each null while not known), whether an open transaction "
+                "is all that the mirror waits for, offsets that were filled since the engine copies the partition, offsets "
+                "that the source deleted before they were mirrored, state and error.",
                 cty.list_of(_PARTITION),
             ),
         },
@@ -79,6 +85,7 @@ class MirrorTopicDataSource:
             "link": link,
             "name": name,
             **{key: state[key] for key in _COPIED},
+            "state_detail": topic.state_detail or None,
             "lag": None if not lags or None in lags else sum(lags),
             "partitions": partitions,
         }
@@ -91,6 +98,10 @@ def _partition(item: v1.MirrorPartition) -> dict[str, Value]:
         "log_end_offset": _known(item.log_end_offset),
         "source_high_watermark": _known(item.source_high_watermark),
         "lag": _known(item.lag),
+        "source_last_stable_offset": _known(item.source_last_stable_offset),
+        "held_by_open_transaction": item.held_by_open_transaction,
+        "offsets_filled": item.offsets_filled,
+        "offsets_lost": item.offsets_lost,
         "state": item.state or None,
         "error": item.error or None,
     }

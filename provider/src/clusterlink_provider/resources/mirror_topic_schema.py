@@ -93,8 +93,9 @@ SCHEMA = Schema(
             description="Id of the source topic on the remote cluster.", type=cty.STRING, computed=True, keep_prior=True
         ),
         "observed_status": Attribute(
-            description="State as last seen, by the engine's name, for example `ACTIVE`, `LINK_PAUSED` or "
-            "`SOURCE_UNAVAILABLE`. It comes and goes by itself and is no reason for a change.",
+            description="State as last seen, by the engine's name: `CREATING`, `SEEDING` (offsets that the source has no "
+            "records for any more are being filled; do not read the topic yet), `ACTIVE`, `PAUSED`, `LINK_PAUSED`, "
+            "`SOURCE_UNAVAILABLE`, `FAILED` or `LINK_FAILED`. It comes and goes by itself and is no reason for a change.",
             type=cty.STRING,
             computed=True,
         ),
