@@ -17,7 +17,7 @@ from kafka.protocol.producer.transaction import (
     InitProducerIdResponse,
 )
 
-from clusterlink_engine.errors import is_retriable
+from clusterlink_engine.errors import BrokerRefusedError, is_retriable
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import refused
@@ -52,25 +52,32 @@ class TransactionalProducer(NamedTuple):
 async def init_producer(cluster: Cluster, transactional_id: str) -> TransactionalProducer:
     """Begins to work under a transactional id, after what was unfinished there has been ended and its markers are written.
 
+    That is waited for, and so is a cluster that has just started.
+
     Raises:
         KafkaError: The cluster could not be asked, or refused.
     """
     backoff = Backoff(0.02, 1.0)
     give_up_at = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
     while True:
-        coordinator = await find_coordinator(cluster, transactional_id, TRANSACTION)
-        request = InitProducerIdRequest(
-            transactional_id=transactional_id, transaction_timeout_ms=_TIMEOUT_MS, producer_id=-1, producer_epoch=-1
-        )
-        answer = await cluster.call(coordinator, request, InitProducerIdResponse, _INIT_PRODUCER_ID)
-        if not answer.error_code:
-            return TransactionalProducer(
-                transactional_id, int(answer.producer_id), int(answer.producer_epoch), coordinator
-            )
-        error = refused(answer.error_code, f'InitProducerId of "{transactional_id}"', cluster.side)
-        if not is_retriable(error) or asyncio.get_running_loop().time() > give_up_at:
-            raise error
+        try:
+            return await _claim(cluster, transactional_id)
+        except BrokerRefusedError as error:
+            if not is_retriable(error) or asyncio.get_running_loop().time() > give_up_at:
+                raise
         await backoff.wait()
+
+
+async def _claim(cluster: Cluster, transactional_id: str) -> TransactionalProducer:
+    coordinator = await find_coordinator(cluster, transactional_id, TRANSACTION)
+    await cluster.metadata([])  # the coordinator's address may be new
+    request = InitProducerIdRequest(
+        transactional_id=transactional_id, transaction_timeout_ms=_TIMEOUT_MS, producer_id=-1, producer_epoch=-1
+    )
+    answer = await cluster.call(coordinator, request, InitProducerIdResponse, _INIT_PRODUCER_ID)
+    if answer.error_code:
+        raise refused(answer.error_code, f'InitProducerId of "{transactional_id}"', cluster.side)
+    return TransactionalProducer(transactional_id, int(answer.producer_id), int(answer.producer_epoch), coordinator)
 
 
 async def add_partitions(
