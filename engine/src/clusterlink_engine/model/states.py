@@ -1,6 +1,9 @@
-"""States and error names of links and mirror topics, as Cluster Linking calls them."""
+"""States and error names of links and mirror topics, as Cluster Linking calls them, and what states follow from."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 
 class LinkState(StrEnum):
@@ -13,6 +16,11 @@ class LinkState(StrEnum):
     """The remote cluster does not answer. Ends by itself."""
     FAILED = "FAILED"
     """Cannot work without a user: the remote cluster is another one than before."""
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether nobody has to do anything for it to end."""
+        return self is LinkState.UNAVAILABLE
 
 
 class MirrorTopicState(StrEnum):
@@ -29,6 +37,11 @@ class MirrorTopicState(StrEnum):
     FAILED = "FAILED"
     """At least one partition stopped for good. The others go on."""
     LINK_FAILED = "LINK_FAILED"
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether nobody has to do anything for it to end."""
+        return self in {MirrorTopicState.CREATING, MirrorTopicState.SEEDING, MirrorTopicState.SOURCE_UNAVAILABLE}
 
 
 class MirrorError(StrEnum):
@@ -47,3 +60,69 @@ class MirrorError(StrEnum):
     """Record batches older than format 2."""
     RECORDS_REFUSED = "RECORDS_REFUSED"
     """The local cluster does not take a batch as it is, for example because it is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """What the state of a link follows from."""
+
+    paused: bool = False
+    is_reachable: bool = True
+    """Whether the remote cluster answers, and lets the link in."""
+    is_another_cluster: bool = False
+    """Whether what answers is not the cluster that the link was made for."""
+
+
+def link_state(facts: LinkFacts) -> LinkState:
+    """Answers a link's state: what needs a user comes before what a user wants, and that before what ends by itself."""
+    conditions = {
+        LinkState.FAILED: facts.is_another_cluster,
+        LinkState.PAUSED: facts.paused,
+        LinkState.UNAVAILABLE: not facts.is_reachable,
+    }
+    return next((state for state, holds in conditions.items() if holds), LinkState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorTopicFacts:
+    """What the state of a mirror topic follows from."""
+
+    link: LinkState = LinkState.ACTIVE
+    exists: bool = True
+    """Whether its topic is there for good: neither being created nor being deleted."""
+    has_failed: bool = False
+    """Whether at least one partition stopped for good."""
+    paused: bool = False
+    is_source_readable: bool = True
+    """Whether each partition of the source has a leader that answers."""
+    is_seeding: bool = False
+
+
+def mirror_topic_state(facts: MirrorTopicFacts) -> MirrorTopicState:
+    """Answers a mirror topic's state, in the order of `link_state`."""
+    conditions = {
+        MirrorTopicState.CREATING: not facts.exists,
+        MirrorTopicState.FAILED: facts.has_failed,
+        MirrorTopicState.LINK_FAILED: facts.link is LinkState.FAILED,
+        MirrorTopicState.PAUSED: facts.paused,
+        MirrorTopicState.LINK_PAUSED: facts.link is LinkState.PAUSED,
+        MirrorTopicState.SOURCE_UNAVAILABLE: facts.link is LinkState.UNAVAILABLE or not facts.is_source_readable,
+        MirrorTopicState.SEEDING: facts.is_seeding,
+    }
+    return next((state for state, holds in conditions.items() if holds), MirrorTopicState.ACTIVE)
+
+
+S = TypeVar("S", LinkState, MirrorTopicState)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered(Generic[S]):
+    """A state, and when it was seen to begin."""
+
+    state: S
+    since: datetime
+
+
+def follow(before: Entered[S] | None, state: S, now: datetime) -> Entered[S]:
+    """Answers the state of this moment with the time of its entry: an entry is stamped once, however often it is seen."""
+    return before if before is not None and before.state is state else Entered(state, now)
