@@ -1,6 +1,7 @@
 """One conversion for each message of `clusterlink.v1`."""
 
 from clusterlink_engine import __version__
+from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.mirror.partition import Phase
@@ -117,6 +118,7 @@ def mirror_topic(stored: MirrorTopic, runtime: LinkRuntime | None, *, partitions
     if runtime is not None:
         state = runtime.mirror_state(stored)
         message.state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
+        message.state_detail = state_detail(state, stored, runtime.replication.cursors(stored.name))
         if state is MirrorTopicState.FAILED:
             failure = stored.failures[min(stored.failures)]
             message.error, message.error_message = failure.error, failure.message
