@@ -1,6 +1,7 @@
 """Writes docs/reference.md from the engine's models: every setting and property has one place, the code."""
 
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,7 +21,7 @@ def render() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             lines += [f"`[{name}]`: {_text(section.__doc__)}", "", *_table()]
-            lines += [_row(key, entry) for key, entry in section.model_fields.items()] + [""]
+            lines += [row for key, entry in section.model_fields.items() for row in _rows(key, entry)] + [""]
         else:
             plain.append(_row(name, field))
     lines += ["At the top of the file:", "", *_table(), *plain, ""]
@@ -45,8 +46,17 @@ def _table() -> list[str]:
     return ["| key | default | meaning |", "|---|---|---|"]
 
 
+def _rows(name: str, field: FieldInfo) -> list[str]:
+    """Answers the row of a key, and those of the keys below it."""
+    rows = [_row(name, field)]
+    for kind in get_args(field.annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += [_row(f"{name}.{key}", entry) for key, entry in kind.model_fields.items()]
+    return rows
+
+
 def _row(name: str, field: FieldInfo) -> str:
-    default = "required" if field.is_required() else f"`{field.default}`"
+    default = "required" if field.is_required() else "none" if field.default is None else f"`{field.default}`"
     return f"| `{name}` | {default} | {_text(field.description)} |"
 
 
