@@ -338,7 +338,7 @@ global___RemoteCluster = RemoteCluster
 
 @typing.final
 class Sasl(google.protobuf.message.Message):
-    """How to authenticate."""
+    """How to authenticate. An update takes it as a whole, with the password."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
