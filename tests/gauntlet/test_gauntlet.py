@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from tests.support import sources, topics
 from tests.support.compare import compare_compacted, compare_topics
@@ -17,14 +19,44 @@ _NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
 def test_every_kind_of_source(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    made = {f"{topic_name}-{source.name}": source for source in sources.SOURCES}
-    visible = {topic: source.make(source_cluster, topic) for topic, source in made.items()}
-    engine = start_engine()
-    engine.create_link("link", source_cluster.bootstrap_servers, topic_config_sync={"include": ["segment.bytes"]})
-    for topic, source in made.items():
-        engine.create_mirror("link", topic, config=_NO_CLEANING if source.compacted else {})
+    mirror_everything(source_cluster, destination_cluster, start_engine, topic_name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [
+        ("3.3.2", "3.9.2"),
+        ("3.3.2", "4.3.1"),
+        ("3.9.2", "4.1.2"),
+        ("3.9.2", "4.3.1"),
+        ("4.3.1", "3.9.2"),
+        ("4.3.1", "4.3.1"),
+    ],
+)
+def test_every_kind_of_source_between_versions(
+    start_cluster: Callable[..., KafkaCluster],
+    start_engine: StartEngine,
+    topic_name: str,
+    source: str,
+    destination: str,
+) -> None:
+    """3.3 is the oldest line with KRaft; as destination 3.9 is the oldest."""
+    original = start_cluster(source, settings={"log.cleaner.backoff.ms": 200})
+    copy = start_cluster(destination)
+    mirror_everything(original, copy, start_engine, topic_name)
+
+
+def mirror_everything(source: KafkaCluster, destination: KafkaCluster, start_engine: StartEngine, prefix: str) -> None:
+    """Makes every kind of source topic, mirrors all by one link, and compares."""
+    made = {f"{prefix}-{kind.name}": kind for kind in sources.SOURCES}
+    visible = {topic: kind.make(source, topic) for topic, kind in made.items()}
+    engine = start_engine(destination.bootstrap_servers)
+    engine.create_link("link", source.bootstrap_servers, topic_config_sync={"include": ["segment.bytes"]})
+    for topic, kind in made.items():
+        engine.create_mirror("link", topic, config=_NO_CLEANING if kind.compacted else {})
     for topic in made:
-        assert_exact(source_cluster, destination_cluster, engine, topic, visible[topic])
+        assert_exact(source, destination, engine, topic, visible[topic])
     assert engine.stop() == 0
 
 
