@@ -17,6 +17,7 @@ from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.progress import ProgressKeeper
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
 from clusterlink_engine.control.state import State
+from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, is_retriable
@@ -173,13 +174,15 @@ class _Running:
         local = Local(cluster, admin, side, Budget(settings.replication.buffer_bytes), tenure)
         mirror_topics = MirrorTopics(state, runtimes, local, topics, tasks)
         links = Links(state, runtimes, cluster, settings.limits)
-        engine = Engine(links, mirror_topics, runtimes, settings.limits, cluster.cluster_id, instance_id)
+        states = StateWatch(state, runtimes)
+        engine = Engine(links, mirror_topics, runtimes, states, settings.limits, cluster.cluster_id, instance_id)
         server = Server(engine, settings.api.listen)
         await server.start()
         side.start()
         for link in links.list():
             runtimes.start(link)
         mirror_topics.go_on()
+        tasks.start("states", states.run())
         log.info("engine %s of cluster %s listens on %s", __version__, cluster.cluster_id, server.address)
         return cls(server, runtimes, tasks, store, membership, members, tenure)
 

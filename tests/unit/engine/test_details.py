@@ -112,10 +112,31 @@ def failed(*indexes: int) -> MirrorTopic:
     ],
 )
 def test_sentences(state: MirrorTopicState, mirror: MirrorTopic, cursors: list[Cursor], sentence: str) -> None:
-    assert state_detail(state, mirror, cursors) == sentence
+    assert state_detail(state, mirror, cursors, 1.0) == sentence
 
 
 def test_what_the_sources_retention_overtook_is_seeded_to_where_it_begins_now() -> None:
     overtaken = cursor(0, 100)
     overtaken.core.source_seen(500, 900, 900)
-    assert state_detail(MirrorTopicState.SEEDING, MIRROR, [overtaken, cursor(1, 70)]) == "seeding: 100 of 500 offsets"
+    assert (
+        state_detail(MirrorTopicState.SEEDING, MIRROR, [overtaken, cursor(1, 70)], 0.0) == "seeding: 100 of 500 offsets"
+    )
+
+
+@pytest.mark.parametrize(
+    ("log_end", "seconds", "said"),
+    [
+        (100_000, 9.0, ""),
+        (325_000, 1.0, ""),
+        (325_000, 9.0, ", about 27 s left"),
+        (325_000, 90.0, ", about 4 min left"),
+        (100_100, 90.0, ", about 225 h left"),
+    ],
+)
+def test_how_long_seeding_may_take(log_end: int, seconds: float, said: str) -> None:
+    """Counted from where this process began."""
+    mirror = SEEDING.model_copy(update={"first_offsets": {0: 1_000_000}})
+    seeded = cursor(0, 100_000)
+    seeded.core.log_end = log_end
+    sentence = state_detail(MirrorTopicState.SEEDING, mirror, [seeded], seconds)
+    assert sentence == f"seeding: {log_end:,} of 1,000,000 offsets{said}"

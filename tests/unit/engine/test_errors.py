@@ -38,7 +38,12 @@ _TABLE = [
         "UNRESOLVABLE_BOOTSTRAP_ERROR",
     ),
     (errors.ClusterTimeoutError("x", side=Side.REMOTE), True, StatusCode.UNAVAILABLE, "TIMEOUT_ERROR"),
-    (errors.AuthenticationFailedError("x", side=Side.REMOTE), False, StatusCode.UNAVAILABLE, "AUTHENTICATION_ERROR"),
+    (
+        errors.AuthenticationFailedError("x", side=Side.REMOTE),
+        False,
+        StatusCode.FAILED_PRECONDITION,
+        "AUTHENTICATION_ERROR",
+    ),
     (errors.ProtocolViolationError("x", side=Side.REMOTE), True, StatusCode.UNAVAILABLE, "PROTOCOL_VIOLATION"),
     (errors.WrongClusterError("x", side=Side.REMOTE), False, StatusCode.FAILED_PRECONDITION, "WRONG_CLUSTER"),
     (broker_refused(retriable=True), True, StatusCode.UNAVAILABLE, "BROKER_REFUSED"),

@@ -1,5 +1,7 @@
 """One conversion for each message of `clusterlink.v1`."""
 
+from datetime import UTC, datetime
+
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.runtime import LinkRuntime
@@ -7,7 +9,7 @@ from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.mirror.partition import Phase
 from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, Link, MirrorTopic
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
-from clusterlink_engine.model.states import LinkState, MirrorTopicState
+from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gaps import GapFillingWay
@@ -69,7 +71,7 @@ def engine(cluster_id: str, limits: Limits, instance_id: str) -> v1.Engine:
     )
 
 
-def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Link:
+def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] | None, mirror_topics: int) -> v1.Link:
     """Describes a link; without a runtime it was only checked and has no state."""
     message = v1.Link(
         name=stored.name,
@@ -93,16 +95,23 @@ def link(stored: Link, runtime: LinkRuntime | None, mirror_topics: int) -> v1.Li
     if stored.remote.sasl is not None:
         message.remote_cluster.sasl.mechanism = stored.remote.sasl.mechanism
         message.remote_cluster.sasl.username = stored.remote.sasl.username
-    if runtime is not None:
+    if runtime is not None and entered is not None:
         message.gap_filling = _GAP_FILLING[runtime.gap_filling]
-        state = runtime.link_state(stored)
+        state = entered.state
         message.state = v1.LinkState.Value(f"LINK_STATE_{state}")
+        message.state_since.FromDatetime(entered.since)
         if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:
             message.error, message.error_message = runtime.error.reason, str(runtime.error)
     return message
 
 
-def mirror_topic(stored: MirrorTopic, runtime: LinkRuntime | None, *, partitions: bool = False) -> v1.MirrorTopic:
+def mirror_topic(
+    stored: MirrorTopic,
+    runtime: LinkRuntime | None,
+    entered: Entered[MirrorTopicState] | None,
+    *,
+    partitions: bool = False,
+) -> v1.MirrorTopic:
     """Describes a mirror topic, with its partitions if asked; without a runtime it was only checked and has no state."""
     message = v1.MirrorTopic(
         link=stored.link,
@@ -115,10 +124,12 @@ def mirror_topic(stored: MirrorTopic, runtime: LinkRuntime | None, *, partitions
         config=stored.config,
         paused=stored.paused,
     )
-    if runtime is not None:
-        state = runtime.mirror_state(stored)
+    if runtime is not None and entered is not None:
+        state = entered.state
         message.state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
-        message.state_detail = state_detail(state, stored, runtime.replication.cursors(stored.name))
+        message.state_since.FromDatetime(entered.since)
+        seconds = (datetime.now(UTC) - entered.since).total_seconds()
+        message.state_detail = state_detail(state, stored, runtime.replication.cursors(stored.name), seconds)
         if state is MirrorTopicState.FAILED:
             failure = stored.failures[min(stored.failures)]
             message.error, message.error_message = failure.error, failure.message

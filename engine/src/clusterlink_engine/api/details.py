@@ -7,17 +7,21 @@ from clusterlink_engine.model.states import MirrorTopicState
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.wire.codes import name_of
 
+# A rate that was measured for less means nothing.
+_RATE_SECONDS = 2.0
 
-def state_detail(state: MirrorTopicState, mirror: MirrorTopic, cursors: Sequence[Cursor]) -> str:
+
+def state_detail(state: MirrorTopicState, mirror: MirrorTopic, cursors: Sequence[Cursor], seconds: float) -> str:
     """Answers the sentence; empty if the mirror topic waits for nothing, or if its state says all.
 
     Args:
         state: Of the mirror topic, now.
         mirror: As stored.
         cursors: Of its partitions that are being mirrored.
+        seconds: How long it has been in its state.
     """
     if state is MirrorTopicState.SEEDING:
-        return _seeding(mirror, cursors)
+        return _seeding(mirror, cursors, seconds)
     if state is MirrorTopicState.SOURCE_UNAVAILABLE:
         return _unreadable(cursors)
     if state is MirrorTopicState.FAILED:
@@ -26,13 +30,24 @@ def state_detail(state: MirrorTopicState, mirror: MirrorTopic, cursors: Sequence
     return _held(cursors) if state is MirrorTopicState.ACTIVE else ""
 
 
-def _seeding(mirror: MirrorTopic, cursors: Sequence[Cursor]) -> str:
+def _seeding(mirror: MirrorTopic, cursors: Sequence[Cursor], seconds: float) -> str:
     targets = {cursor: _seeded_until(mirror, cursor) for cursor in cursors}
     total = sum(targets.values())
     done = sum(min(max(cursor.core.log_end, 0), target) for cursor, target in targets.items())
+    before = sum(min(max(cursor.core.began_at, 0), target) for cursor, target in targets.items())
     if done < total:
-        return f"seeding: {done:,} of {total:,} offsets"
+        sentence = f"seeding: {done:,} of {total:,} offsets"
+        if done <= before or seconds < _RATE_SECONDS:
+            return sentence
+        return f"{sentence}, about {_duration(seconds * (total - done) / (done - before))} left"
     return "seeding: everything is written; the brokers remove what nobody may see" if total else ""
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _seeded_until(mirror: MirrorTopic, cursor: Cursor) -> int:

@@ -16,6 +16,7 @@ from clusterlink_engine.api.errors import code_of, details_of
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.runtime import Runtimes
+from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError
 from clusterlink_engine.model.resources import Link, MirrorTopic
 from clusterlink_engine.settings import Limits, parse_address
@@ -35,6 +36,7 @@ class Engine:
     links: Links
     mirror_topics: MirrorTopics
     runtimes: Runtimes
+    states: StateWatch
     limits: Limits
     local_cluster_id: str
     instance_id: str
@@ -182,11 +184,13 @@ class Server:
         }
 
     def _link(self, link: Link) -> v1.Link:
-        count = len(self._engine.mirror_topics.list(link.name))
-        return convert.link(link, self._engine.runtimes.find(link.name), count)
+        engine = self._engine
+        count = len(engine.mirror_topics.list(link.name))
+        return convert.link(link, engine.runtimes.find(link.name), engine.states.link(link), count)
 
     def _mirror_topic(self, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
-        return convert.mirror_topic(mirror, self._engine.runtimes.find(mirror.link), partitions=partitions)
+        runtime, entered = self._engine.runtimes.find(mirror.link), self._engine.states.mirror(mirror)
+        return convert.mirror_topic(mirror, runtime, entered, partitions=partitions)
 
     def _guarded(self, function: Method) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
         """Turns the errors of a method into gRPC answers, and lets the method end whatever the caller does.

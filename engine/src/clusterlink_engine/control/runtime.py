@@ -9,7 +9,14 @@ from clusterlink_engine.control.state import State
 from clusterlink_engine.errors import KafkaError, Side, WrongClusterError
 from clusterlink_engine.model.properties import value_of
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase, RemoteCluster
-from clusterlink_engine.model.states import LinkState, MirrorTopicState
+from clusterlink_engine.model.states import (
+    LinkFacts,
+    LinkState,
+    MirrorTopicFacts,
+    MirrorTopicState,
+    link_state,
+    mirror_topic_state,
+)
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.gaps import GapFillingWay
@@ -129,35 +136,27 @@ class LinkRuntime:
 
     def link_state(self, link: Link) -> LinkState:
         """Answers the link's state now."""
-        if isinstance(self.error, WrongClusterError):
-            return LinkState.FAILED
-        if link.paused:
-            return LinkState.PAUSED
-        return LinkState.UNAVAILABLE if self.error is not None else LinkState.ACTIVE
+        return link_state(
+            LinkFacts(
+                paused=link.paused,
+                is_reachable=self.error is None,
+                is_another_cluster=isinstance(self.error, WrongClusterError),
+            )
+        )
 
     def mirror_state(self, mirror: MirrorTopic) -> MirrorTopicState:
-        """Answers a mirror topic's state now; what needs a user comes before what ends by itself."""
-        link = self._state.links[self._name]
-        state = self.link_state(link)
-        if mirror.phase in (Phase.CREATING, Phase.DELETING):
-            return MirrorTopicState.CREATING
-        if mirror.failures:
-            return MirrorTopicState.FAILED
-        if state is LinkState.FAILED:
-            return MirrorTopicState.LINK_FAILED
-        if mirror.paused:
-            return MirrorTopicState.PAUSED
-        if link.paused:
-            return MirrorTopicState.LINK_PAUSED
-        if state is LinkState.UNAVAILABLE or self._is_unreachable(mirror):
-            return MirrorTopicState.SOURCE_UNAVAILABLE
-        seeding = any(cursor.core.is_seeding for cursor in self.replication.cursors(mirror.name))
-        is_seeding = seeding or mirror.phase is Phase.SEEDING
-        return MirrorTopicState.SEEDING if is_seeding else MirrorTopicState.ACTIVE
-
-    def _is_unreachable(self, mirror: MirrorTopic) -> bool:
-        """Tells whether a partition of the source has no leader that answers."""
-        return any(cursor.source is None or cursor.fetch_error for cursor in self.replication.cursors(mirror.name))
+        """Answers a mirror topic's state now."""
+        cursors = self.replication.cursors(mirror.name)
+        return mirror_topic_state(
+            MirrorTopicFacts(
+                link=self.link_state(self._state.links[self._name]),
+                exists=mirror.phase in (Phase.SEEDING, Phase.ACTIVE),
+                has_failed=bool(mirror.failures),
+                paused=mirror.paused,
+                is_source_readable=not any(cursor.source is None or cursor.fetch_error for cursor in cursors),
+                is_seeding=mirror.phase is Phase.SEEDING or any(cursor.core.is_seeding for cursor in cursors),
+            )
+        )
 
     def _mirrors_in_step(self) -> list[MirrorTopic]:
         link = self._state.links.get(self._name)

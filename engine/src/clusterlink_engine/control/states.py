@@ -1,0 +1,74 @@
+"""Since when links and mirror topics are in their states, as far as this process has seen."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from clusterlink_engine.control.runtime import Runtimes
+from clusterlink_engine.control.state import State
+from clusterlink_engine.model.resources import Link, MirrorTopic
+from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState, follow
+
+log = logging.getLogger(__name__)
+
+# A state that comes and goes in less may not be seen.
+_LOOK_SECONDS = 0.5
+
+
+class StateWatch:
+    """Looks at all states, again and again: most of them change without a request."""
+
+    def __init__(self, state: State, runtimes: Runtimes) -> None:
+        self._state = state
+        self._runtimes = runtimes
+        # By ids that are never used again: what is made anew under an old name enters its state anew.
+        self._links: dict[str, Entered[LinkState]] = {}
+        self._mirrors: dict[tuple[str, str], Entered[MirrorTopicState]] = {}
+
+    async def run(self) -> None:
+        """Looks for ever."""
+        while True:
+            links, mirrors = list(self._state.links.values()), list(self._state.mirrors.values())
+            for link in links:
+                self.link(link)
+            for mirror in mirrors:
+                self.mirror(mirror)
+            for gone in self._links.keys() - {link.link_id for link in links}:
+                del self._links[gone]
+            for missing in self._mirrors.keys() - {_key(mirror) for mirror in mirrors}:
+                del self._mirrors[missing]
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def link(self, link: Link) -> Entered[LinkState] | None:
+        """Answers a link's state now; None if it is not at work."""
+        runtime = self._runtimes.find(link.name)
+        if runtime is None:
+            return None
+        before = self._links.get(link.link_id)
+        entered = self._links[link.link_id] = follow(before, runtime.link_state(link), _now())
+        if entered is not before:
+            _tell(f"link {link.name}", entered.state)
+        return entered
+
+    def mirror(self, mirror: MirrorTopic) -> Entered[MirrorTopicState] | None:
+        """Answers a mirror topic's state now; None if its link is not at work."""
+        runtime = self._runtimes.find(mirror.link)
+        if runtime is None:
+            return None
+        before = self._mirrors.get(_key(mirror))
+        entered = self._mirrors[_key(mirror)] = follow(before, runtime.mirror_state(mirror), _now())
+        if entered is not before:
+            _tell(f"mirror topic {mirror.name}", entered.state)
+        return entered
+
+
+def _key(mirror: MirrorTopic) -> tuple[str, str]:
+    return mirror.name, mirror.topic_id
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _tell(what: str, state: LinkState | MirrorTopicState) -> None:
+    log.info("%s is %s%s", what, state, ", which ends by itself" if state.ends_by_itself else "")
