@@ -338,9 +338,7 @@ class MirrorTopics:
                     self._seeding.pop(name, None)
                 break
             except ClusterlinkError as error:
-                log.warning("seeding of mirror topic %s: %s", name, error)
-                if not is_retriable(error):
-                    raise
+                log.warning("seeding of mirror topic %s: %s", name, error)  # a right that is missing can be given
             await backoff.wait()
         self._runtimes[mirror.link].config_sync.hurry()
         log.info("mirror topic %s is seeded", name)
