@@ -22,7 +22,7 @@ from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.produce import Acknowledgement, ProducePartition
 
 if TYPE_CHECKING:
-    from clusterlink_engine.replication.gaps import GapWriter
+    from clusterlink_engine.replication.outlet import Outlet
     from clusterlink_engine.replication.prober import Prober
     from clusterlink_engine.replication.sink import Sink
     from clusterlink_engine.replication.source import Source
@@ -99,7 +99,7 @@ class Cursor:
         self.tenure = tenure
         self.source: Source | None = None
         self.sink: Sink | None = None
-        self.gap_writer: GapWriter | None = None
+        self.gap_writer: Outlet | None = None
         self.prober: Prober | None = None
         self.generation = 0
         self.activity = 0

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.pieces import Gap
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.outlet import Outlet
 from clusterlink_engine.settings import Replication
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire import logs
@@ -46,22 +46,6 @@ class GapFillingWay(StrEnum):
     TRANSACTIONS = "TRANSACTIONS"
 
 
-class GapWriter(Protocol):
-    """Who fills the gaps of some partitions."""
-
-    def add(self, cursor: Cursor) -> None:
-        """The cursor is served here from now on."""
-
-    def ready(self, cursor: Cursor) -> None:
-        """The cursor has a gap that may be filled."""
-
-    def remove(self, cursor: Cursor) -> None:
-        """The cursor is served elsewhere, or not any more."""
-
-    async def run(self) -> None:
-        """Fills for ever; comes back from every fault of the broker."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Filling:
     """A gap on its way; `generation` is the cursor's when it was sent."""
@@ -77,7 +61,7 @@ class _Filling:
         return self.cursor.generation == self.generation
 
 
-class MarkerWriter:
+class MarkerWriter(Outlet):
     """Fills gaps with transaction markers (WriteTxnMarkers, API key 27), each of which takes one offset and shows nothing.
 
     Attributes:
@@ -102,28 +86,12 @@ class MarkerWriter:
             on_moved: Called when the broker may not be the leader any more.
             on_forbidden: Called when the cluster refuses markers for want of a right.
         """
+        super().__init__()
         self.node = node
         self._cluster = cluster
         self._timeout = timeout
         self._on_moved = on_moved
         self._on_forbidden = on_forbidden
-        self._cursors: dict[Cursor, None] = {}
-        self._ready: dict[Cursor, None] = {}
-        self._wake = asyncio.Event()
-
-    def add(self, cursor: Cursor) -> None:
-        """The cursor is served here from now on."""
-        self._cursors[cursor] = None
-
-    def ready(self, cursor: Cursor) -> None:
-        """The cursor has a gap that may be filled."""
-        self._ready[cursor] = None
-        self._wake.set()
-
-    def remove(self, cursor: Cursor) -> None:
-        """The cursor is served elsewhere, or not any more."""
-        self._cursors.pop(cursor, None)
-        self._ready.pop(cursor, None)
 
     async def run(self) -> None:
         """Fills for ever; comes back from every fault of the broker."""
@@ -135,8 +103,7 @@ class MarkerWriter:
             except KafkaError as error:
                 log.warning("filling gaps at broker %d of the local cluster: %s", self.node, error)
                 self._on_moved()
-                for cursor in list(self._cursors):
-                    cursor.lost()  # the broker may have begun anew, with a shorter log
+                self._lose_all()
                 await backoff.wait()
 
     async def _session(self, backoff: Backoff) -> None:
@@ -156,8 +123,7 @@ class MarkerWriter:
         fillings: list[_Filling] = []
         markers = 0
         while self._ready and markers < _REQUEST_MARKERS:
-            cursor = next(iter(self._ready))
-            del self._ready[cursor]
+            cursor = self._take()
             if cursor.gap_writer is not self or not cursor.may_fill:
                 continue
             gap, epoch = cursor.next_gap(_PARTITION_MARKERS)
@@ -189,7 +155,7 @@ class MarkerWriter:
                 filling.cursor.filled(ends[key].offset)
 
 
-class TransactionWriter:
+class TransactionWriter(Outlet):
     """Fills gaps with empty transactions, each of which gives every partition that was added to it one marker.
 
     Several transactional ids take turns, because one that has just ended is busy until its markers are written. Before the
@@ -207,27 +173,11 @@ class TransactionWriter:
             prefix: Of the transactional ids.
             on_ready: Called when `producer_ids` has grown.
         """
+        super().__init__()
         self.producer_ids: frozenset[int] = frozenset()
         self._cluster = cluster
         self._ids = [f"{prefix}-{number}" for number in range(_TRANSACTIONAL_IDS)]
         self._on_ready = on_ready
-        self._cursors: dict[Cursor, None] = {}
-        self._ready: dict[Cursor, None] = {}
-        self._wake = asyncio.Event()
-
-    def add(self, cursor: Cursor) -> None:
-        """The cursor is served here from now on."""
-        self._cursors[cursor] = None
-
-    def ready(self, cursor: Cursor) -> None:
-        """The cursor has a gap that may be filled."""
-        self._ready[cursor] = None
-        self._wake.set()
-
-    def remove(self, cursor: Cursor) -> None:
-        """The cursor is served elsewhere, or not any more."""
-        self._cursors.pop(cursor, None)
-        self._ready.pop(cursor, None)
 
     async def run(self) -> None:
         """Fills for ever; comes back from every fault of the cluster."""
@@ -279,8 +229,7 @@ class TransactionWriter:
         """Fills one offset of each of some partitions."""
         fillings: list[_Filling] = []
         while self._ready and len(fillings) < _TRANSACTION_PARTITIONS:
-            cursor = next(iter(self._ready))
-            del self._ready[cursor]
+            cursor = self._take()
             if cursor.gap_writer is self and cursor.may_fill:
                 gap, epoch = cursor.next_gap(1)
                 fillings.append(_Filling(cursor, cursor.generation, gap, epoch))
@@ -381,7 +330,7 @@ class GapFilling:
                 await backoff.wait()
         self._use(way)
 
-    def writer(self, node: int) -> GapWriter | None:
+    def writer(self, node: int) -> Outlet | None:
         """Answers who fills the gaps of partitions that a broker leads; None while that is not known."""
         if self.way is GapFillingWay.TRANSACTIONS:
             writer = self._transactions

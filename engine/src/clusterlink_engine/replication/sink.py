@@ -12,6 +12,7 @@ from functools import partial
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.partition import WINDOW
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.outlet import Outlet
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import produce
 from clusterlink_engine.wire.cluster import Cluster
@@ -25,7 +26,7 @@ _REQUEST_BYTES = 4 * 1024 * 1024
 Sent = list[tuple[Cursor, int]]
 
 
-class Sink:
+class Sink(Outlet):
     """The produce loop of one connection to a local broker.
 
     Attributes:
@@ -34,27 +35,11 @@ class Sink:
     """
 
     def __init__(self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None]) -> None:
+        super().__init__()
         self.node = node
         self.on_moved = on_moved
         self._cluster = cluster
         self._timeout = timeout
-        self._cursors: dict[Cursor, None] = {}
-        self._ready: dict[Cursor, None] = {}  # in the order in which they are served
-        self._wake = asyncio.Event()
-
-    def add(self, cursor: Cursor) -> None:
-        """The cursor is served here from now on."""
-        self._cursors[cursor] = None
-
-    def ready(self, cursor: Cursor) -> None:
-        """The cursor has a batch that may be sent."""
-        self._ready[cursor] = None
-        self._wake.set()
-
-    def remove(self, cursor: Cursor) -> None:
-        """The cursor is served elsewhere, or not any more."""
-        self._cursors.pop(cursor, None)
-        self._ready.pop(cursor, None)
 
     async def run(self) -> None:
         """Writes for ever; comes back from every fault of the broker."""
@@ -66,8 +51,7 @@ class Sink:
             except KafkaError as error:
                 log.warning("writing to broker %d of the local cluster: %s", self.node, error)
                 self.on_moved()
-                for cursor in list(self._cursors):
-                    cursor.lost()  # the broker may have begun anew, with a shorter log
+                self._lose_all()
                 await backoff.wait()
 
     async def _session(self, backoff: Backoff) -> None:
@@ -92,8 +76,7 @@ class Sink:
         size = 0
         again: list[Cursor] = []
         while self._ready and size < _REQUEST_BYTES:
-            cursor = next(iter(self._ready))
-            del self._ready[cursor]
+            cursor = self._take()
             if cursor.sink is not self or not cursor.may_send:
                 continue
             entry = cursor.next()

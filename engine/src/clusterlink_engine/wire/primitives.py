@@ -1,8 +1,8 @@
-"""Primitive types of the Kafka protocol in flexible versions (KIP-482), for the two messages that are coded by hand."""
+"""Primitive types of the Kafka protocol in flexible versions (KIP-482), for what is coded by hand."""
 
 
 def varint(value: int) -> bytes:
-    """Encodes an unsigned varint (0 to 2^35 - 1)."""
+    """Encodes an unsigned varint (0 to 2^64 - 1)."""
     if value < 0x80:
         return bytes((value,))
     parts = bytearray()

@@ -11,6 +11,7 @@ from functools import lru_cache
 from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, BatchHeader
 from clusterlink_engine.wire.batch import HEADER_BYTES, Batch, TornBatchError, crc32c
 from clusterlink_engine.wire.compression import CODEC_BITS, ZSTD, CompressionError, compress, decompress
+from clusterlink_engine.wire.primitives import varint
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")  # from the base offset to the record count
 _PREFIX_BYTES = 12
@@ -170,15 +171,7 @@ def _batch(
 
 def _varint(value: int) -> bytes:
     """Encodes a signed varint of up to 64 bits."""
-    value = value << 1 ^ value >> 63
-    if value < 0x80:
-        return bytes((value,))
-    parts = bytearray()
-    while value >= 0x80:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    return varint(value << 1 ^ value >> 63)
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
