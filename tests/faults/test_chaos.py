@@ -145,7 +145,7 @@ def _rounds(count: int, seeds: int, slow: bool) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("seed", "rounds"), [*_rounds(5, 1, slow=False), *_rounds(24, 9, slow=True)[1:]])
+@pytest.mark.parametrize(("seed", "rounds"), [*_rounds(9, 1, slow=False), *_rounds(24, 9, slow=True)[1:]])
 def test_faults_under_load(
     clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str, seed: int, rounds: int
 ) -> None:

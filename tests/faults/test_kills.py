@@ -1,6 +1,7 @@
 """Processes are killed at random moments while records are copied; afterwards nothing is lost, doubled or shifted.
 
-The seed of a failing run is in the test's name; the same seed makes the same choices.
+The seed of a failing run is in the test's name; the same seed makes the same choices. `make test` has each of these faults once
+in test_chaos.
 """
 
 import random
@@ -16,6 +17,8 @@ from tests.support.equality import assert_becomes_equal, caught_up
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
+
+pytestmark = pytest.mark.slow
 
 _KILLS = 10
 _RECORDS = 200_000

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from confluent_kafka.cimpl import NewTopic
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
@@ -14,6 +15,7 @@ from tests.support.waiting import wait_until
 StartEngine = Callable[..., EngineProcess]
 
 
+@pytest.mark.slow
 def test_a_source_that_lost_records_in_an_unclean_election(
     start_cluster: Callable[..., KafkaCluster], start_engine: StartEngine, topic_name: str
 ) -> None:
