@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,8 @@ from clusterlink_proto import v1
 _SECONDS = 300.0
 _ABORTED = 3_000
 _PARTITIONS = 8
+_WRITERS = 6
+_COMMIT_SECONDS = 15
 
 
 class Bench:
@@ -32,6 +35,10 @@ class Bench:
         self.destination = destination
         self.directory = directory
         self._count = 0
+        self._admins = {
+            cluster: AdminClient({"bootstrap.servers": cluster.bootstrap_servers, "log_level": 0})
+            for cluster in (source, destination)
+        }
 
     def engine(self, way: str, state: str = "") -> EngineProcess:
         """Makes an engine on a state of its own."""
@@ -43,9 +50,8 @@ class Bench:
 
     def create(self, topic: str, partitions: int) -> None:
         """Creates a source topic."""
-        admin = AdminClient({"bootstrap.servers": self.source.bootstrap_servers})
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config={"retention.ms": "-1"})
-        admin.create_topics([new])[topic].result(_SECONDS)
+        self._admins[self.source].create_topics([new])[topic].result(_SECONDS)
 
     def mirror(self, engine: EngineProcess, topic: str) -> None:
         """Creates a link and a mirror topic."""
@@ -58,9 +64,8 @@ class Bench:
 
     def ends(self, cluster: kafka.KafkaCluster, topic: str, partitions: int) -> list[int]:
         """Returns the log ends."""
-        admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
         asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}  # type: ignore[no-untyped-call]
-        return [future.result(_SECONDS).offset for future in admin.list_offsets(asked).values()]
+        return [future.result(_SECONDS).offset for future in self._admins[cluster].list_offsets(asked).values()]
 
     def wait_equal(self, topic: str, partitions: int) -> None:
         """Waits until the mirror has what the source has."""
@@ -77,7 +82,7 @@ class Bench:
 
     def forget(self, topic: str) -> None:
         """Deletes the mirror topic, so that it can be made again."""
-        admin = AdminClient({"bootstrap.servers": self.destination.bootstrap_servers})
+        admin = self._admins[self.destination]
         admin.delete_topics([topic])[topic].result(_SECONDS)
         while topic in admin.list_topics(timeout=_SECONDS).topics:
             time.sleep(0.05)
@@ -104,10 +109,11 @@ class Bench:
         producer.begin_transaction()
         for number in range(_ABORTED):
             producer.produce(topic, b"%d" % number, partition=0)
+        producer.flush(_SECONDS)  # else they would never be sent
         producer.abort_transaction(_SECONDS)
 
     def transactional(self, commits: int) -> tuple[float, float]:
-        """Commits for 15 s over 8 partitions: the longest lag seen, in offsets, and the engine's part of a core."""
+        """Commits over 8 partitions: the longest lag of those seen each second, in offsets, and the engine's part of a core."""
         topic = f"commits-{commits}-{self._count}"
         self.create(topic, _PARTITIONS)
         engine = self.engine("markers")
@@ -116,26 +122,32 @@ class Bench:
             self.mirror(engine, topic)
             process = psutil.Process(engine.pid)
             before = sum(process.cpu_times()[:2])
-            producer = Producer(
-                {"bootstrap.servers": self.source.bootstrap_servers, "transactional.id": topic, "linger.ms": 0}
-            )
-            producer.init_transactions(_SECONDS)
-            began, written = time.monotonic(), 0
-            while time.monotonic() - began < 15:
-                producer.begin_transaction()
-                for number in range(10):
-                    producer.produce(topic, b"x" * 200, partition=(written + number) % _PARTITIONS)
-                producer.commit_transaction(_SECONDS)
-                written += 1
-                if written % commits == 0:
+            writers = min(_WRITERS, commits)
+            with ThreadPoolExecutor(writers) as pool:
+                counts = [pool.submit(self._commit, topic, number, commits / writers) for number in range(writers)]
+                for _ in range(_COMMIT_SECONDS):
+                    time.sleep(1)
                     source = sum(self.ends(self.source, topic, _PARTITIONS))
                     lag = max(lag, source - sum(self.ends(self.destination, topic, _PARTITIONS)))
-                time.sleep(max(0.0, began + written / commits - time.monotonic()))
-            rate = written / (time.monotonic() - began)
             self.wait_equal(topic, _PARTITIONS)
             cpu = sum(process.cpu_times()[:2]) - before
-        print(f"   {rate:.0f} commits/s were reached")
-        return float(lag), cpu / 15
+        print(f"   {sum(count.result() for count in counts) / _COMMIT_SECONDS:.0f} commits/s were reached")
+        return float(lag), cpu / _COMMIT_SECONDS
+
+    def _commit(self, topic: str, number: int, rate: float) -> int:
+        """Commits transactions of ten records, each on a partition of its own; answers how many."""
+        settings = {"bootstrap.servers": self.source.bootstrap_servers, "linger.ms": 0, "log_level": 0}
+        producer = Producer({**settings, "transactional.id": f"{topic}-{number}"})
+        producer.init_transactions(_SECONDS)
+        began, written = time.monotonic(), 0
+        while time.monotonic() - began < _COMMIT_SECONDS:
+            producer.begin_transaction()
+            for _ in range(10):
+                producer.produce(topic, b"x" * 200, partition=(number + written) % _PARTITIONS)
+            producer.commit_transaction(_SECONDS)
+            written += 1
+            time.sleep(max(0.0, began + written / rate - time.monotonic()))
+        return written
 
     def takeover(self) -> float:
         """Seconds from SIGKILL of the engine until another one, which stood by, has mirrored the next record."""
