@@ -84,7 +84,7 @@ def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> Refuse
         ),
         ({"bootstrap_servers": []}, "link.remote_cluster.bootstrap_servers", "at least one host:port"),
         ({"bootstrap_servers": ["nowhere"]}, "link.remote_cluster.bootstrap_servers", "not of the form host:port"),
-        ({"security_protocol": "SSL"}, "link.remote_cluster.security_protocol", "PLAINTEXT is"),
+        ({"security_protocol": "SSL"}, "link.remote_cluster.security_protocol", "PLAINTEXT and SASL_PLAINTEXT are"),
     ],
 )
 @pytest.mark.parametrize("validate_only", [True, False])

@@ -125,7 +125,7 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
             ("name",),
         )
         return
-    names = session.links.plan(name, "" if prefix is None else prefix)
+    names, others = session.links.plan(name, "" if prefix is None else prefix)
     limit = session.engine.limits.max_links
     if len(names) > limit:
         context.diagnostics.error(
@@ -134,7 +134,7 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
             "destroyed in the same plan free no place. Remove links first, or raise limits.max_links of the engine.",
             ("name",),
         )
-    if isinstance(prefix, str) and (others := session.links.others_with_prefix(name, prefix)):
+    if isinstance(prefix, str) and others:
         context.diagnostics.error(
             "Prefix in use",
             f'The prefix "{prefix}" belongs to the link {others[0]}. Each link needs a prefix of its own.',

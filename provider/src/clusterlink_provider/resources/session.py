@@ -72,12 +72,20 @@ class Links:
         """Gives one of the engine's links, also one that leaves in this walk."""
         return self._existing.get().get(name)
 
-    def plan(self, name: str, prefix: str | Unknown) -> set[str]:
-        """Remembers a link to be created; gives the names of all links that there will be."""
+    def plan(self, name: str, prefix: str | Unknown) -> tuple[set[str], list[str]]:
+        """Remembers a link to be created.
+
+        Returns:
+            The names of all links that there will be, and of those that had the prefix before this one: links are planned side
+            by side, and of two with the same prefix one is to be blamed.
+        """
         existing = self.existing()
         with self._lock:
+            self._planned.pop(name, None)
+            prefixes = {**{other: link.topic_prefix for other, link in existing.items()}, **self._planned}
             self._planned[name] = prefix
-            return existing.keys() | self._planned.keys()
+            others = [other for other, taken in prefixes.items() if prefix and taken == prefix and other != name]
+            return existing.keys() | self._planned.keys(), sorted(others)
 
     def leave(self, name: str) -> None:
         """Remembers that a link goes away: it is replaced, or it has been deleted."""
@@ -103,13 +111,6 @@ class Links:
                 return self._planned[name]
         link = self.existing().get(name)
         return None if link is None else link.topic_prefix
-
-    def others_with_prefix(self, name: str, prefix: str) -> list[str]:
-        """Names the other links that have or will have a prefix."""
-        found = {other for other, link in self.existing().items() if link.topic_prefix == prefix}
-        with self._lock:
-            found |= {other for other, planned in self._planned.items() if planned == prefix}
-        return sorted(found - {name})
 
 
 class Session:
