@@ -8,7 +8,7 @@ import pytest
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.gauntlet.test_gauntlet import assert_exact
-from tests.support import rights, sources
+from tests.support import rights, sources, topics
 from tests.support.engine import EngineProcess
 
 StartEngine = Callable[..., EngineProcess]
@@ -23,7 +23,9 @@ _NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
 @pytest.fixture(scope="module")
 def secured() -> Iterator[KafkaCluster]:
     """A destination with an authorizer: one user for each way of filling gaps."""
-    with KafkaCluster(users={"markers": "m", "transactions": "t", "reader": "r"}, name="secured") as cluster:
+    with KafkaCluster(
+        users={"markers": "m", "transactions": "t", "reader": "r", "later": "l"}, name="secured"
+    ) as cluster:
         yield cluster
 
 
@@ -95,3 +97,30 @@ def test_least_rights_at_the_source(
     with pytest.raises(grpc.RpcError) as refused:
         engine.create_mirror("link", f"{topic_name}-no")
     assert "may not be described" in (refused.value.details() or "")
+
+
+def test_the_right_to_write_markers_is_given_later(
+    source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """A mirror whose last offset was filled by a transaction goes on with markers after a restart."""
+    topics.create(source_cluster.bootstrap_servers, topic_name)
+    bootstrap = source_cluster.bootstrap_servers
+    count = sources.write_transactions(bootstrap, topic_name, partitions=1, rounds=20, seed=1)
+    state_topic = f"_state-{topic_name}"
+    granted = rights.local(topic_name, state_topic)
+    rights.grant(secured.bootstrap_servers, "later", granted)
+    sasl = {"mechanism": "PLAIN", "username": "later", "password": "l"}
+    engine = start_engine(
+        secured.sasl_bootstrap_servers,
+        state_topic=state_topic,
+        settings={"local_cluster": {"security_protocol": "SASL_PLAINTEXT", "sasl": sasl}},
+    )
+    engine.create_link("link", bootstrap)
+    engine.create_mirror("link", topic_name)
+    assert_exact(source_cluster, secured, engine, topic_name, count)
+    engine.kill()
+    rights.grant(secured.bootstrap_servers, "later", [rights.MARKERS])
+    engine.start()
+    count += sources.write_transactions(bootstrap, topic_name, partitions=1, rounds=20, seed=2)
+    assert_exact(source_cluster, secured, engine, topic_name, count)
+    assert engine.links.GetLink(v1.GetLinkRequest(name="link")).gap_filling == v1.GAP_FILLING_MARKERS

@@ -132,7 +132,7 @@ class Teller:
         )
         self.partition.bulk_until = words.number("bulk_until", 0)
         if "fillers" in words.values:
-            self.partition.fill_by_transactions([words.number("fillers")])
+            self.partition.fill_by([words.number("fillers")], transactions=True)
         self._waiting: deque[Piece] = deque()
         self._sent: deque[BatchHeader] = deque()
         self._events: dict[str, Callable[[Words], str]] = {

@@ -27,7 +27,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from clusterlink_engine.mirror.batches import CONTROL_BIT, BatchHeader, Refusal
-from clusterlink_engine.mirror.pieces import Filler, Gap, Piece, read
+from clusterlink_engine.mirror.pieces import Filler, Gap, Piece, Recode, read
 from clusterlink_engine.model.states import MirrorError
 
 # A broker remembers the last five batches of a producer (ProducerStateEntry): more in flight could not be deduplicated.
@@ -171,7 +171,7 @@ class Partition:
         log_end: End of the mirror's log as far as it is acknowledged or was read; -1 before the first probe.
         began_at: The log end as it was first read; -1 before.
         next_offset: Where the next piece goes. log_end <= next_offset.
-        fetch_offset: What to ask the source for. next_offset <= fetch_offset.
+        fetch_offset: What to ask the source for. next_offset <= fetch_offset, but for one offset that is only compared.
         source_high_watermark: As last heard from the source; -1 before.
         source_last_stable: Likewise: the offset of the oldest record of an open transaction, or the high watermark.
         source_epochs: Leader epoch of the source and the first offset fetched of it, in order; kept over restarts.
@@ -220,8 +220,9 @@ class Partition:
         self.bulk_until = 0
         self.hold_at: int | None = None
         self.last_filler = -1
-        # Producer ids other than the link's that fill gaps; see `fill_by_transactions`.
-        self._fillers: frozenset[int] | None = None
+        # Producer ids other than the link's that fill gaps, or have filled some; and whether they do now.
+        self._fillers: frozenset[int] = frozenset()
+        self._by_transactions = False
         self._producer_id = producer_id
         self._start_offset = start_offset
         self._first_offset = first_offset
@@ -232,6 +233,9 @@ class Partition:
         self._certain: Certainty | None = None
         self._window: deque[Flight] = deque()
         self._fill: Fill | None = None
+        # Whether the last offset of the mirror was filled by an earlier owner, and the source has not confirmed yet that it is
+        # a gap: a marker that came late, or twice, would have taken the place of a record.
+        self._tail_unproven = False
         # A fill that may have happened in part.
         self._doubtful_fill: Fill | None = None
         self._refusal: Refusal | None = None
@@ -252,9 +256,15 @@ class Partition:
             f"{self.fetch_offset} in flight {len(self._window)}{fill}>"
         )
 
-    def fill_by_transactions(self, producer_ids: Iterable[int]) -> None:
-        """Gaps are filled by empty transactions of these producer ids from now on, not by markers of our own."""
+    def fill_by(self, producer_ids: Iterable[int], *, transactions: bool) -> None:
+        """Tells how gaps are filled from now on.
+
+        Args:
+            producer_ids: Of the transactions that fill gaps, or may have filled some for an earlier owner.
+            transactions: Whether they fill gaps now; else markers of our own do.
+        """
         self._fillers = frozenset(producer_ids)
+        self._by_transactions = transactions
 
     @property
     def first_probe(self) -> Probe:
@@ -318,6 +328,7 @@ class Partition:
             return None
         self.source_high_watermark = high_watermark
         self.source_last_stable = last_stable
+        self._skip_proof_below(log_start)
         if log_start > self.fetch_offset:
             return self._overtaken(log_start)
         log_start = max(log_start, self._first_offset)
@@ -344,6 +355,7 @@ class Partition:
         """The source has nothing at `fetch_offset`: its log has these ends."""
         if self.phase is not Phase.COPYING:
             return None
+        self._skip_proof_below(log_start)
         if self.fetch_offset > log_end:
             return self._fail(
                 MirrorError.UNEXPECTED_TRUNCATION,
@@ -379,12 +391,19 @@ class Partition:
             return []
         batches = list(batches)
         reading = read(batches, aborted, self.fetch_offset)
+        pieces = reading.pieces
+        if self._tail_unproven and pieces:
+            self._tail_unproven = False
+            rest = _behind_gap(pieces[0], self.log_end)
+            if rest is None:
+                self.fetch_offset = self.log_end
+                self._refusal = _shifted(self.log_end)
+                return []
+            pieces[:1] = rest
         self._refusal = reading.refusal
         self._note_epochs(batches, reading.end)
         self.fetch_offset = reading.end
-        return [
-            part for piece in reading.pieces for part in (self.divide(piece) if isinstance(piece, Gap) else [piece])
-        ]
+        return [part for piece in pieces for part in (self.divide(piece) if isinstance(piece, Gap) else [piece])]
 
     def look_again(self) -> Action:
         """What `plan` answered cannot be used: it is fetched again."""
@@ -550,6 +569,8 @@ class Partition:
     def _copy_from(self, result: ProbeResult, position: Certainty) -> Action:
         if result.log_end < self.log_end:
             self.times_gone_back += 1
+        last = result.last_batch
+        self._tail_unproven = self._certain is None and last is not None and bool(last.attributes & CONTROL_BIT)
         in_doubt = self._certain is None or self._in_doubt or self._doubtful_fill is not None
         used = self._doubtful_fill.epoch if self._doubtful_fill is not None else self._fill_epoch
         if in_doubt or position.epoch > self._fill_epoch:
@@ -568,8 +589,17 @@ class Partition:
         self._remembered = remembered is not None and (remembered.last_sequence >= 0 or remembered.epoch > 0)
         self._in_doubt = False
         if self.log_end < self._first_offset:
+            self._tail_unproven = False
             return self._seed(self._first_offset, lost=0)
+        if self._tail_unproven:
+            self.fetch_offset -= 1
         return None
+
+    def _skip_proof_below(self, log_start: int) -> None:
+        """The source does not have any more what would be compared with the mirror's last offset."""
+        if self._tail_unproven and log_start > self.fetch_offset:
+            self._tail_unproven = False
+            self.fetch_offset = self.log_end
 
     def _position(self, producer: Producer | None, end: int) -> Certainty:
         """Answers how to continue at a log end that is explained by what the partition remembers."""
@@ -593,11 +623,11 @@ class Partition:
 
     def _follow_gap(self, epoch: int) -> None:
         """Sequences after a gap that was filled: a marker in a higher epoch makes them begin anew."""
-        if self._fillers is not None:
+        if self._by_transactions:
             epoch = max(self._epoch, 1)
         if epoch != self._epoch:
             self._epoch, self._next_sequence = epoch, 0
-        if self._fillers is None:
+        if not self._by_transactions:
             self._remembered = True
 
     def _appended(self, flight: Flight, base_offset: int) -> Action:
@@ -676,7 +706,7 @@ class Partition:
         fill, certain = self._doubtful_fill, self._certain
         if fill is None or certain is None:
             return 0
-        return fill.end - fill.first if self._fillers is not None or fill.epoch == certain.epoch else 0
+        return fill.end - fill.first if self._by_transactions or fill.epoch == certain.epoch else 0
 
     def _end_in_epoch_0(self, producer: Producer, log_end: int) -> int:
         if producer.last_sequence < 0:
@@ -686,9 +716,10 @@ class Partition:
     def _may_be_ours(self, explained: int | None, log_end: int) -> bool:
         """Tells whether the last batch can show that a log end is ours, although what is remembered does not explain it.
 
-        Nothing may be known of our producer id; or a transaction filled a gap, which leaves no trace in what is remembered.
+        Nothing may be known of our producer id; or, for an earlier owner, a transaction filled a gap, which leaves no trace in
+        what is remembered. What this owner did is known: more than that is somebody else's, or a marker that came twice.
         """
-        return explained is None or (explained != log_end and self._fillers is not None)
+        return explained is None or (explained != log_end and self._certain is None and bool(self._fillers))
 
     def _is_ours(self, last: BatchHeader | None) -> bool:
         """Tells whether the last batch was written by this link, as far as it can say so itself."""
@@ -696,8 +727,25 @@ class Partition:
             return True  # the log is empty: nothing is there that could be somebody else's
         is_control = bool(last.attributes & CONTROL_BIT)
         if last.producer_id != self._producer_id:
-            return is_control and self._fillers is not None and last.producer_id in self._fillers
+            return is_control and last.producer_id in self._fillers
         return is_control or last.producer_epoch > 0 or last.base_sequence == last.base_offset & SEQUENCE_MASK
+
+
+def _behind_gap(piece: Piece, log_end: int) -> list[Piece] | None:
+    """Answers what is left of a piece from a log end on, if the offset before it may be a gap; None if it is a record's."""
+    if isinstance(piece, Gap):
+        return [piece._replace(first=log_end)] if piece.end > log_end else []
+    if isinstance(piece, Recode) and piece.batch.records <= piece.batch.last_offset - piece.batch.base_offset:
+        # It has holes, and which offsets they are is known only when it is decoded.
+        return [piece._replace(first=log_end)] if piece.end > log_end else []
+    return None
+
+
+def _shifted(log_end: int) -> Refusal:
+    return Refusal(
+        MirrorError.FOREIGN_WRITE,
+        f"The mirror has a marker at offset {log_end - 1}, where the source has a record: it was written twice, or too late.",
+    )
 
 
 def _difference(sequence: int, earlier: int) -> int:

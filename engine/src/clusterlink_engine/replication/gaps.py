@@ -158,47 +158,32 @@ class MarkerWriter(Outlet):
 class TransactionWriter(Outlet):
     """Fills gaps with empty transactions, each of which gives every partition that was added to it one marker.
 
-    Several transactional ids take turns, because one that has just ended is busy until its markers are written. Before the
-    first gap all of them are claimed, which fences an earlier owner and waits for what it has left unfinished.
-
-    Attributes:
-        producer_ids: All that have filled gaps here; empty until the first claim of all ids is done. Only grows.
+    Several transactional ids take turns, because one that has just ended is busy until its markers are written.
     """
 
-    def __init__(self, cluster: Cluster, prefix: str, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        producers: Sequence[TransactionalProducer],
+        on_claimed: Callable[[TransactionalProducer], None],
+    ) -> None:
         """Makes the writer.
 
         Args:
             cluster: The local one.
-            prefix: Of the transactional ids.
-            on_ready: Called when `producer_ids` has grown.
+            producers: One for each transactional id.
+            on_claimed: Told when a transactional id was claimed again, maybe with another producer id.
         """
         super().__init__()
-        self.producer_ids: frozenset[int] = frozenset()
         self._cluster = cluster
-        self._ids = [f"{prefix}-{number}" for number in range(_TRANSACTIONAL_IDS)]
-        self._on_ready = on_ready
+        self._producers = producers
+        self._on_claimed = on_claimed
 
     async def run(self) -> None:
         """Fills for ever; comes back from every fault of the cluster."""
-        backoff = Backoff(0.1, 5.0)
-        producers: list[TransactionalProducer] = []
-        while len(producers) < len(self._ids):
-            try:
-                producers.append(await init_producer(self._cluster, self._ids[len(producers)]))
-            except KafkaError as error:
-                log.warning("preparing to fill gaps by transactions: %s", error)
-                await backoff.wait()
-        self._know(producers)
         async with asyncio.TaskGroup() as group:
-            for producer in producers:
+            for producer in self._producers:
                 group.create_task(self._work(producer))
-
-    def _know(self, producers: Sequence[TransactionalProducer]) -> None:
-        self.producer_ids |= {producer.producer_id for producer in producers}
-        for cursor in self._cursors:
-            cursor.core.fill_by_transactions(self.producer_ids)
-        self._on_ready()
 
     async def _work(self, producer: TransactionalProducer) -> None:
         backoff = Backoff(0.05, 5.0)
@@ -222,7 +207,7 @@ class TransactionWriter(Outlet):
             except KafkaError as error:
                 log.warning("preparing to fill gaps by transactions: %s", error)
             else:
-                self._know([claimed])
+                self._on_claimed(claimed)
                 return claimed
 
     async def _fill(self, producer: TransactionalProducer) -> None:
@@ -315,28 +300,40 @@ class GapFilling:
         self._on_change = on_change
         self._markers: dict[int, MarkerWriter] = {}
         self._transactions: TransactionWriter | None = None
+        self._producers: list[TransactionalProducer] = []
+        self._producer_ids: frozenset[int] = frozenset()
+        self._cursors: set[Cursor] = set()
 
     async def run(self) -> None:
-        """Finds out how gaps can be filled, as often as it takes."""
+        """Finds out how gaps can be filled, as often as it takes.
+
+        The transactional ids are claimed in any case: an earlier owner may have filled gaps with them, and what it left
+        unfinished would write its markers later.
+        """
         backoff = Backoff(0.1, 5.0)
-        forced = self._settings.gap_filling
-        way = None if forced == "auto" else GapFillingWay(forced.upper())
+        way: GapFillingWay | None = None
         while way is None:
             try:
-                allowed = await may_write_markers(self._cluster, self._state_topic)
-                way = GapFillingWay.MARKERS if allowed else GapFillingWay.TRANSACTIONS
+                while len(self._producers) < _TRANSACTIONAL_IDS:
+                    name = f"clusterlink-{self._state_topic}-gaps-{len(self._producers)}"
+                    self._producers.append(await init_producer(self._cluster, name))
+                way = await self._find_out()
             except KafkaError as error:
                 log.warning("finding out how gaps can be filled: %s", error)
                 await backoff.wait()
+        self._producer_ids = frozenset(producer.producer_id for producer in self._producers)
         self._use(way)
+
+    async def _find_out(self) -> GapFillingWay:
+        if self._settings.gap_filling != "auto":
+            return GapFillingWay(self._settings.gap_filling.upper())
+        allowed = await may_write_markers(self._cluster, self._state_topic)
+        return GapFillingWay.MARKERS if allowed else GapFillingWay.TRANSACTIONS
 
     def writer(self, node: int) -> Outlet | None:
         """Answers who fills the gaps of partitions that a broker leads; None while that is not known."""
-        if self.way is GapFillingWay.TRANSACTIONS:
-            writer = self._transactions
-            return writer if writer is not None and writer.producer_ids else None
-        if self.way is None:
-            return None
+        if self.way is not GapFillingWay.MARKERS:
+            return self._transactions
         if node not in self._markers:
             self._markers[node] = MarkerWriter(
                 self._cluster,
@@ -348,18 +345,31 @@ class GapFilling:
             self._tasks.start(f"gap writer {node}", self._markers[node].run())
         return self._markers[node]
 
-    def prepare(self, cursor: Cursor) -> None:
-        """Tells the core of a cursor whose markers fill its gaps."""
-        if self._transactions is not None:
-            cursor.core.fill_by_transactions(self._transactions.producer_ids)
+    def add(self, cursor: Cursor) -> None:
+        """Tells a cursor, now and whenever it changes, whose markers fill its gaps."""
+        self._cursors.add(cursor)
+        self._tell(cursor)
+
+    def remove(self, cursor: Cursor) -> None:
+        """The cursor is not written to any more."""
+        self._cursors.discard(cursor)
+
+    def _tell(self, cursor: Cursor) -> None:
+        cursor.core.fill_by(self._producer_ids, transactions=self.way is GapFillingWay.TRANSACTIONS)
+
+    def _claimed(self, producer: TransactionalProducer) -> None:
+        self._producer_ids |= {producer.producer_id}
+        for cursor in self._cursors:
+            self._tell(cursor)
 
     def _use(self, way: GapFillingWay) -> None:
         self.way = way
         log.info("gaps are filled by %s", "markers" if way is GapFillingWay.MARKERS else "empty transactions")
         if way is GapFillingWay.TRANSACTIONS and self._transactions is None:
-            prefix = f"clusterlink-{self._state_topic}-gaps"
-            self._transactions = TransactionWriter(self._cluster, prefix, self._on_change)
+            self._transactions = TransactionWriter(self._cluster, self._producers, self._claimed)
             self._tasks.start("gap writer", self._transactions.run())
+        for cursor in self._cursors:
+            self._tell(cursor)
         self._on_change()
 
     def _forbidden(self) -> None:

@@ -68,6 +68,7 @@ class LocalSide:
             return
         self.watch.unwatch(cursor.topic)
         self._assign(cursor, -1)
+        self.gaps.remove(cursor)
 
     def _refreshed(self, metadata: Metadata) -> None:
         for cursor in self._cursors.values():
@@ -98,7 +99,7 @@ class LocalSide:
             cursor.lost()  # answers of the old leader would come out of order with those of the new one
         if writer is None:
             return
-        self.gaps.prepare(cursor)
+        self.gaps.add(cursor)
         cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
         cursor.sink.add(cursor)
         cursor.gap_writer = writer
