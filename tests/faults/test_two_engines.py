@@ -1,11 +1,15 @@
-"""Several engine processes on the same state: one works, the others stand by, and no fault of the first one shifts anything."""
+"""Several engine processes on the same state share the work, and no fault of one of them shifts anything."""
 
 import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
+
+import grpc
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_proto import v1
 from tests.support import produce, sources, topics
 from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
@@ -13,95 +17,171 @@ from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
 
+PARTITIONS = 8
 _SMALL_BATCHES = {"batch.num.messages": 10, "linger.ms": 1}
 
 
 def _write(source: KafkaCluster, topic: str, seed: int) -> None:
     """Plain records, and transactions between them: gaps that must be filled."""
-    records = produce.random_bytes(5_000, 50, partitions=4, seed=seed)
+    records = produce.random_bytes(5_000, 50, partitions=PARTITIONS, seed=seed)
     produce.write(source.bootstrap_servers, topic, records, settings=_SMALL_BATCHES)
-    sources.write_transactions(source.bootstrap_servers, topic, partitions=4, rounds=20, seed=seed)
+    sources.write_transactions(source.bootstrap_servers, topic, partitions=PARTITIONS, rounds=20, seed=seed)
+
+
+def _ends(cluster: KafkaCluster, topic: str) -> dict[int, int]:
+    return topics.log_ends(cluster.bootstrap_servers, topic)
 
 
 def _assert_exact(source: KafkaCluster, destination: KafkaCluster, topic: str) -> None:
-    def ends(cluster: KafkaCluster) -> dict[int, int]:
-        return topics.log_ends(cluster.bootstrap_servers, topic)
-
-    wait_until(lambda: ends(destination) == ends(source), 60, f"{topic} to be mirrored")
+    wait_until(lambda: _ends(destination, topic) == _ends(source, topic), 60, f"{topic} to be mirrored")
     assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, raw=False)
 
 
-def _stands_by(engine: EngineProcess, worker: EngineProcess) -> None:
-    wait_until(lambda: f"the engine with pid {worker.pid} on " in engine.log(), 30, "the second engine to stand by")
+def _shards(engine: EngineProcess) -> dict[int, int]:
+    """How many shards each process has, by pid; nothing while none leads."""
+    with engine.api() as api:
+        try:
+            answer: v1.Engine = api.engine.GetEngine(v1.GetEngineRequest(), timeout=10)
+        except grpc.RpcError:
+            return {}
+    return {process.pid: process.shards for process in answer.processes}
 
 
-def test_a_second_engine_stands_by_and_takes_over_at_once_when_the_first_one_stops(
+def _wait_for_shares(engine: EngineProcess, *others: EngineProcess) -> None:
+    """Waits until all these processes, and no others, have an even share."""
+    everybody = {engine.pid, *(other.pid for other in others)}
+
+    def is_even() -> bool:
+        shards = _shards(engine)
+        return (
+            shards.keys() == everybody and sum(shards.values()) == 64 and max(shards.values()) <= 64 // len(shards) + 1
+        )
+
+    wait_until(is_even, 40, "the processes to share the work")
+
+
+def _two_engines(
+    source: KafkaCluster, start_engine: StartEngine, topic: str, **options: Any
+) -> tuple[EngineProcess, EngineProcess]:
+    topics.create(source.bootstrap_servers, topic, partitions=PARTITIONS)
+    first = start_engine(**options)
+    first.create_link("link", source.bootstrap_servers)
+    first.create_mirror("link", topic)
+    second = start_engine(state_topic=first.state_topic, **options)
+    _wait_for_shares(first, second)
+    return first, second
+
+
+def test_two_engines_share_the_work_and_the_calls(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """A clean stop leaves nothing to wait for."""
-    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=4)
-    first = start_engine()
-    first.create_link("link", source_cluster.bootstrap_servers)
-    first.create_mirror("link", topic_name)
-    second = start_engine(state_topic=first.state_topic, wait=False)
-    _stands_by(second, first)
+    """Either of them answers, for all partitions; a pause stops both, a detached topic can be taken up again by either."""
+    first, second = _two_engines(source_cluster, start_engine, topic_name)
     _write(source_cluster, topic_name, 1)
-    assert first.stop() == 0
-    _write(source_cluster, topic_name, 2)
-    second.wait_ready()
     _assert_exact(source_cluster, destination_cluster, topic_name)
-    assert second.state(topic_name) == "ACTIVE"
+    for engine in (first, second):
+        engine.wait_until_caught_up(topic_name, source_cluster)
+        assert {partition.state for partition in engine.mirror(topic_name).partitions} == {"COPYING"}
+    second.pause(topic_name)
+    ends = _ends(destination_cluster, topic_name)
+    _write(source_cluster, topic_name, 2)
+    time.sleep(0.5)  # it must not move; nothing is waited for
+    assert _ends(destination_cluster, topic_name) == ends
+    second.resume(topic_name)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    second.delete_mirror(topic_name, keep=True)
+    _write(source_cluster, topic_name, 3)
+    assert _ends(destination_cluster, topic_name) != _ends(source_cluster, topic_name)
+    second.create_mirror("link", topic_name)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    second.delete_mirror(topic_name)
+    wait_until(lambda: not topics.exists(destination_cluster.bootstrap_servers, topic_name), 20, "the topic to be gone")
+
+
+def test_a_process_that_stops_leaves_its_work_to_the_other_one_at_once(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """First one that follows, then the one that leads; the last one has everything and leads."""
+    first, second = _two_engines(source_cluster, start_engine, topic_name)
+    _write(source_cluster, topic_name, 1)
     assert second.stop() == 0
+    _write(source_cluster, topic_name, 2)
+    _wait_for_shares(first)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    third = start_engine(state_topic=first.state_topic)
+    _wait_for_shares(third, first)
+    _write(source_cluster, topic_name, 3)
+    assert first.stop() == 0
+    _write(source_cluster, topic_name, 4)
+    _wait_for_shares(third)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    assert third.state(topic_name) == "ACTIVE"
+    assert third.stop() == 0
 
 
-def test_a_second_engine_takes_over_when_the_first_one_is_killed(
+def test_a_process_that_is_killed_is_replaced(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """After its session, and a grace."""
-    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=4)
-    first = start_engine()
-    first.create_link("link", source_cluster.bootstrap_servers)
-    first.create_mirror("link", topic_name)
-    second = start_engine(state_topic=first.state_topic, wait=False)
-    _stands_by(second, first)
+    """Under load: after its session, and a grace. Meanwhile the other one goes on with its own part."""
+    first, second = _two_engines(source_cluster, start_engine, topic_name)
     _write(source_cluster, topic_name, 1)
-    first.kill()
+    second.kill()
     _write(source_cluster, topic_name, 2)
-    second.wait_ready()
+    _wait_for_shares(first)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    third = start_engine(state_topic=first.state_topic)
+    _wait_for_shares(third, first)
+    _write(source_cluster, topic_name, 3)
+    first.kill()
+    _write(source_cluster, topic_name, 4)
+    _wait_for_shares(third)
     _assert_exact(source_cluster, destination_cluster, topic_name)
 
 
-def test_an_engine_that_slept_wakes_up_beside_its_successor(
+def test_a_process_that_slept_wakes_up_beside_its_successor(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """The first process is stopped while it copies and fills gaps, and goes on where it was when the second one works."""
-    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=4)
-    first = start_engine()
-    first.create_link("link", source_cluster.bootstrap_servers)
-    first.create_mirror("link", topic_name)
-    for seed in range(3):
-        second = start_engine(state_topic=first.state_topic, wait=False)
-        _stands_by(second, first)
-        before = sum(topics.log_ends(destination_cluster.bootstrap_servers, topic_name).values())
+    """One process is stopped while it copies and fills gaps, and goes on where it was when the other one has its work."""
+    first, second = _two_engines(source_cluster, start_engine, topic_name)
+    for seed in range(4):
+        sleeper, other = (first, second) if seed % 2 else (second, first)
+        before = sum(_ends(destination_cluster, topic_name).values())
         _write(source_cluster, topic_name, seed)
         wait_until(
-            lambda known=before: (
-                sum(topics.log_ends(destination_cluster.bootstrap_servers, topic_name).values()) > known
-            ),  # type: ignore[misc]
+            lambda known=before: sum(_ends(destination_cluster, topic_name).values()) > known,  # type: ignore[misc]
             30,
             "the copying to begin",
         )
         time.sleep(seed * 0.01)  # another moment each time; nothing is waited for
-        os.kill(first.pid, signal.SIGSTOP)
+        os.kill(sleeper.pid, signal.SIGSTOP)
         try:
             _write(source_cluster, topic_name, 100 + seed)
-            second.wait_ready()
+            _wait_for_shares(other)
             _write(source_cluster, topic_name, 200 + seed)
         finally:
-            os.kill(first.pid, signal.SIGCONT)
-        assert first.wait(30) == 1
-        assert "this one stops." in first.log()
-        assert "Traceback" not in first.log()
+            os.kill(sleeper.pid, signal.SIGCONT)
+        assert sleeper.wait(30) == 1
+        assert "this one stops." in sleeper.log()
+        assert "Traceback" not in sleeper.log()
         _assert_exact(source_cluster, destination_cluster, topic_name)
-        first = second
+        first, second = other, start_engine(state_topic=other.state_topic)
+        _wait_for_shares(first, second)
     assert first.state(topic_name) == "ACTIVE"
+
+
+def test_an_engine_started_twice_by_mistake_works_and_listens_when_the_other_one_is_gone(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """The same settings, so the same address: the second process cannot listen there, but shares the work."""
+    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=PARTITIONS)
+    first = start_engine()
+    first.create_link("link", source_cluster.bootstrap_servers)
+    first.create_mirror("link", topic_name)
+    second = start_engine(state_topic=first.state_topic, wait=False, settings={"api": {"listen": first.endpoint}})
+    _wait_for_shares(first, second)
+    assert "Trying again until it is free." in second.log()
+    _write(source_cluster, topic_name, 1)
+    assert first.stop() == 0
+    wait_until(lambda: bool(_shards(first)), 30, "the other process to listen there")
+    _write(source_cluster, topic_name, 2)
+    _assert_exact(source_cluster, destination_cluster, topic_name)

@@ -68,6 +68,10 @@ class EngineProcess(engine.EngineProcess):
         self.kill()
         self._api.close()
 
+    def api(self) -> engine.EngineApi:
+        """Its services on a channel of their own."""
+        return engine.EngineApi(self.endpoint)
+
     def log(self) -> str:
         """What it has printed."""
         return self.log_file.read_text()

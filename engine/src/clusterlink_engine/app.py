@@ -5,34 +5,47 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.api.peers import Following, Peers
 from clusterlink_engine.api.server import Engine, Server
+from clusterlink_engine.control.allocation import NAME as ALLOCATION
 from clusterlink_engine.control.links import Links
-from clusterlink_engine.control.membership import Member, Membership
+from clusterlink_engine.control.membership import Member, Membership, Standing
 from clusterlink_engine.control.mirrors import MirrorTopics
+from clusterlink_engine.control.orders import Report
+from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.progress import ProgressKeeper
-from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
+from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local
+from clusterlink_engine.control.shards import SHARDS
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.watch import Watch
-from clusterlink_engine.errors import BrokerRefusedError, ClusterlinkError, Side, is_retriable
-from clusterlink_engine.model.resources import Link
+from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.errors import (
+    BrokerRefusedError,
+    ClusterlinkError,
+    InvalidArgumentError,
+    NotLeadingError,
+    Side,
+    is_retriable,
+)
+from clusterlink_engine.model.resources import Allocation, Link, PartitionProgress
 from clusterlink_engine.processes import identity, is_dead
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.local import LocalSide
-from clusterlink_engine.replication.tenure import Tenure
+from clusterlink_engine.replication.tenure import Lease
 from clusterlink_engine.settings import Settings
-from clusterlink_engine.store.records import Claim
-from clusterlink_engine.store.state_topic import StateTopic
+from clusterlink_engine.store.records import CLAIM_KEY, Claim
+from clusterlink_engine.store.state_topic import Records, StateTopic
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire import logs
-from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.cluster import Cluster, Metadata
 from clusterlink_engine.wire.codes import Code
 
 log = logging.getLogger(__name__)
@@ -45,6 +58,11 @@ _STATE_SECONDS = 90.0
 
 # How long calls under way may take to finish when the engine stops.
 _API_GRACE_SECONDS = 5.0
+
+# How long storing may take that everything was given back, besides the draining.
+_GIVE_BACK_SECONDS = 2.0
+
+_LISTEN_SECONDS = 2.0
 
 _STATE_TOPIC_SETTINGS = {"cleanup.policy": "compact", "min.compaction.lag.ms": "0", "compression.type": "producer"}
 
@@ -82,142 +100,255 @@ async def serve(settings: Settings) -> None:
 class _Running:
     """A started engine, and how to stop it."""
 
-    def __init__(
-        self,
-        server: Server,
-        runtimes: Runtimes,
-        tasks: Tasks,
-        store: StateTopic,
-        membership: Membership,
-        members: Tasks,
-        tenure: Tenure,
-    ) -> None:
-        self._server = server
-        self._runtimes = runtimes
-        self._tasks = tasks
-        self._store = store
-        self._membership = membership
-        self._members = members
-        self._tenure = tenure
+    def __init__(self, settings: Settings, end: Callable[[BaseException], None]) -> None:
+        """Builds what every process has; nothing is contacted before `start`."""
+        self._settings = settings
+        self._end = end
+        self._session_seconds = settings.replication.session_ms / 1000
+        timeout = settings.replication.request_timeout_ms / 1000
+        local = settings.local_cluster
+        self._cluster = Cluster(Side.LOCAL, local.bootstrap_servers, local, timeout=timeout)
+        self._store = StateTopic(local, settings.state.topic, end)
+        self._tasks = Tasks(end)
+        self._members = Tasks(end)
+        self._membership: Membership
+        self._workforce: Workforce | None = None
+        self._leaving = False
+        self._peers = Peers()
+        self._server = Server(settings.api.listen, self._peers, self._leader)
+
+        admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
+        self._topics = LocalTopics(self._cluster, admin, settings.state.topic)
+        side = LocalSide(
+            self._cluster,
+            settings.replication,
+            self._tasks,
+            state_topic=settings.state.topic,
+            on_metadata=self._local_seen,
+            on_claimed=self._claimed,
+        )
+        self._local = Local(self._cluster, admin, side, Budget(settings.replication.buffer_bytes))
+        self._lease = Lease()
+        self._plane = Plane(self._make_runtime, self._lease, side.gaps, self._tasks)
+        self._watch = Watch(self._plane, self._topics, admin, self._tasks)
+        self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
+        self._following = Following(self._plane, self._about, lambda: self._leaving)
 
     @classmethod
     async def start(cls, settings: Settings, end: Callable[[BaseException], None]) -> "_Running":
-        """Starts; returns when this process is the one that works."""
-        timeout = settings.replication.request_timeout_ms / 1000
-        cluster = Cluster(Side.LOCAL, settings.local_cluster.bootstrap_servers, settings.local_cluster, timeout=timeout)
-        await _reach(cluster)
-        await _ensure_state_topic(cluster, settings)
-        store = StateTopic(settings.local_cluster, settings.state.topic, end)
-        members = Tasks(end)
-        membership = Membership(
-            cluster,
-            f"clusterlink-{settings.state.topic}",
-            Member(socket.gethostname(), os.getpid()),
-            settings.replication.session_ms / 1000,
-            end,
-        )
+        """Starts; returns when this process leads, or follows the one that does."""
+        running = cls(settings, end)
         try:
-            await _bury(await store.last_claim(_STATE_SECONDS), membership)
-            members.start("membership", membership.run())
-            await membership.owned.wait()
-            # What the last owner said, it said before its lease ended; so this is read after.
-            last = await store.last_claim(_STATE_SECONDS)
-            claim = Claim(
-                instance_id=uuid4().hex,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                version=__version__,
-                process=identity(),
-                member_id=membership.member_id,
-            )
-            state = State(store, await store.open(claim, _STATE_SECONDS), end)
-            tenure = Tenure(membership.lease, store.claim_offset + 1, settled=last is None or last.released)
-            running = await cls._build(settings, membership, members, store, state, claim.instance_id, tenure, end)
+            await running._begin()
         except BaseException:
-            await members.cancel()
-            await membership.leave()
-            await store.close()
-            cluster.close()
+            await running._close()
             raise
         return running
 
-    @classmethod
-    async def _build(
-        cls,
-        settings: Settings,
-        membership: Membership,
-        members: Tasks,
-        store: StateTopic,
-        state: State,
-        instance_id: str,
-        tenure: Tenure,
-        end: Callable[[BaseException], None],
-    ) -> "_Running":
-        tasks = Tasks(end)
-        cluster = membership.cluster
-        timeout = settings.replication.request_timeout_ms / 1000
-        admin = ConfluentTopicAdmin(
-            Side.LOCAL, settings.local_cluster.bootstrap_servers, settings.local_cluster, timeout
+    async def _begin(self) -> None:
+        settings = self._settings
+        await _reach(self._cluster)
+        await _ensure_state_topic(self._cluster, settings)
+        await self._server.start()
+        self._membership = Membership(
+            self._cluster,
+            f"clusterlink-{settings.state.topic}",
+            Member(socket.gethostname(), os.getpid(), self._server.peer_address),
+            self._session_seconds,
+            self._end,
+            lease=self._lease,
+            has_work=lambda: self._plane.has_grants,
         )
-        topics = LocalTopics(cluster, admin, settings.state.topic)
+        await _bury(await self._store.read(_STATE_SECONDS), self._membership)
+        self._members.start("membership", self._membership.run())
+        standing = await self._membership.change(self._membership.standing)
+        self._local.side.start()
+        if self._membership.leads:
+            await self._server.listen()
+            await self._lead()
+        else:
+            self._tasks.start("listen", self._listen())
+            self._tasks.start("follow", self._follow(standing))
+        log.info("engine %s of cluster %s listens on %s", __version__, self._cluster.cluster_id, self._server.address)
 
-        def make(link: Link) -> LinkRuntime:
-            watcher = Watcher(failed=watch.failed, epochs_changed=progress.epochs_changed, overtaken=progress.overtaken)
-            return LinkRuntime(link, state, local, on_fatal=end, on_metadata=watch.remote_seen, watcher=watcher)
+    async def _listen(self) -> None:
+        """Listens for users as soon as the address is free: another process on this machine may have it."""
+        waited = False
+        while True:
+            try:
+                return await self._server.listen()
+            except InvalidArgumentError as error:
+                if not waited:
+                    log.warning("%s Trying again until it is free.", error)
+                waited = True
+            await asyncio.sleep(_LISTEN_SECONDS)
 
-        runtimes = Runtimes(make)
-        watch = Watch(state, runtimes, topics, admin, tasks)
-        progress = ProgressKeeper(state, tasks)
-        side = LocalSide(
-            cluster, settings.replication, tasks, state_topic=settings.state.topic, on_metadata=watch.local_seen
+    async def _follow(self, standing: Standing) -> None:
+        """Works for whoever leads, until this process does."""
+        backoff = Backoff(0.1, 1.0)
+        while not self._membership.leads:
+            address = self._leader()
+            if not address:
+                standing = await self._membership.change(standing)
+                continue
+            following = asyncio.ensure_future(self._following.follow(address))
+            moving = asyncio.ensure_future(self._membership.change(standing))
+            await asyncio.wait([following, moving], return_when=asyncio.FIRST_COMPLETED)
+            if moving.done():
+                standing = moving.result()
+            moving.cancel()
+            following.cancel()
+            try:
+                await following
+            except asyncio.CancelledError:
+                pass
+            except NotLeadingError as error:
+                log.info("%s", error)
+            await backoff.wait()
+        await self._lead()
+
+    async def _lead(self) -> None:
+        """Claims the state, and leads from now on."""
+        claim = Claim(
+            instance_id=uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            process=identity(),
+            member_id=self._membership.member_id,
         )
-        local = Local(cluster, admin, side, Budget(settings.replication.buffer_bytes), tenure)
-        mirror_topics = MirrorTopics(state, runtimes, local, topics, tasks)
-        links = Links(state, runtimes, cluster, settings.limits)
-        states = StateWatch(state, runtimes)
-        engine = Engine(links, mirror_topics, runtimes, states, settings.limits, cluster.cluster_id, instance_id)
-        server = Server(engine, settings.api.listen)
-        await server.start()
-        side.start()
-        for link in links.list():
-            runtimes.start(link)
+        last = (await self._store.read(_STATE_SECONDS)).get(CLAIM_KEY)
+        state = State(self._store, await self._store.open(claim, _STATE_SECONDS), self._end)
+        # An engine of an earlier version had everything, and may have left something behind.
+        was_left = isinstance(last, Claim) and not last.released
+        self._plane.use(state, leads=True)
+        self._watch.state = state
+        workforce = self._workforce = Workforce(
+            state,
+            self._plane,
+            self._membership,
+            self._cluster,
+            about=self._about(),
+            session_seconds=self._session_seconds,
+            state_topic=self._settings.state.topic,
+            initial=Allocation(
+                name=ALLOCATION,
+                generation=self._store.claim_offset + 1,
+                unsettled=tuple(range(SHARDS)) if was_left else (),
+            ),
+        )
+        self._peers.workforce = workforce
+        limits = self._settings.limits
+        links = Links(state, self._plane, workforce, self._cluster, limits)
+        mirror_topics = MirrorTopics(state, self._plane, workforce, self._local, self._topics, self._tasks)
+        states = StateWatch(state, self._plane, workforce)
+        cluster_id = self._cluster.cluster_id
+        self._server.lead(
+            Engine(
+                links,
+                mirror_topics,
+                state,
+                self._plane,
+                workforce,
+                states,
+                limits,
+                cluster_id,
+                claim.instance_id,
+            )
+        )
         mirror_topics.go_on()
-        tasks.start("states", states.run())
-        log.info("engine %s of cluster %s listens on %s", __version__, cluster.cluster_id, server.address)
-        return cls(server, runtimes, tasks, store, membership, members, tenure)
+        self._tasks.start("share the work", workforce.run())
+        self._tasks.start("states", states.run())
+        log.info("this engine process leads")
+
+    def _make_runtime(self, link: Link) -> LinkRuntime:
+        watcher = Watcher(
+            failed=self._progress.failed,
+            epochs_changed=self._progress.epochs_changed,
+            overtaken=self._progress.overtaken,
+        )
+        return LinkRuntime(
+            link,
+            lambda: self._plane.view,
+            self._local,
+            on_fatal=self._end,
+            on_metadata=self._watch.remote_seen,
+            on_retired=self._plane.retired,
+            watcher=watcher,
+        )
+
+    async def _store_progress(self, records: Sequence[PartitionProgress]) -> None:
+        if self._workforce is not None:
+            await self._workforce.store(self._membership.member_id, records)
+        else:
+            await self._following.store(records)
+
+    def _local_seen(self, metadata: Metadata) -> None:
+        self._watch.local_seen(metadata)
+
+    def _claimed(self) -> None:
+        self._plane.on_change()
+
+    def _about(self) -> Report:
+        return Report(self._membership.member_id, socket.gethostname(), os.getpid(), identity())
+
+    def _leader(self) -> str:
+        """Answers the address of the process that leads; empty if that is not known, or on another machine."""
+        standing = self._membership.standing
+        leader = standing.members.get(standing.leader)
+        return leader.address if leader is not None and leader.host == socket.gethostname() else ""
 
     async def stop(self) -> None:
         """Stops in an order in which nothing is cut off that could still be finished."""
         log.info("stopping")
         await self._server.stop(_API_GRACE_SECONDS)  # first: nobody asks for anything new
-        timeout = DRAIN_SECONDS if self._tenure.holds() else 0.0
-        stopping = [self._runtimes.stop(link, timeout) for link in self._runtimes.names()]
-        await asyncio.gather(*stopping)  # then what was fetched is written or dropped, and what was written is answered
-        await self._tasks.cancel()  # a failure that is not stored yet is found again by the next process
-        if self._tenure.is_drained and self._tenure.holds():
-            await _release(self._store)
-        await self._members.cancel()
-        await self._membership.leave()  # now another process may begin
-        await self._store.close()  # last: what came before had something to store
-        self._membership.cluster.close()
+        if self._lease.holds():
+            # Then what was fetched is written or dropped, what was written is answered, and that is stored.
+            await self._give_back(DRAIN_SECONDS + _GIVE_BACK_SECONDS)
+        await self._plane.stop(DRAIN_SECONDS if self._lease.holds() else 0.0)
+        await self._close()
         log.info("stopped")
 
+    async def _give_back(self, timeout: float) -> None:
+        self._leaving = True
+        if self._workforce is not None:
+            await self._workforce.leave(timeout)
+            return
+        if not self._plane.has_grants:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._plane.said_goodbye.wait()
+        except TimeoutError:
+            log.info("no engine that leads has taken back what this one had; the next one will wait a moment")
 
-async def _bury(last: Claim | None, membership: Membership) -> None:
-    """Takes the last owner out of the group if it ran on this machine and is dead: nobody needs to wait for its session."""
-    if last is None or last.released or not last.member_id or not is_dead(last.process):
-        return
-    try:
-        await membership.remove(last.member_id)
-    except ClusterlinkError as error:
-        log.info("the dead engine with pid %d stays in the group until its session ends: %s", last.pid, error)
+    async def _close(self) -> None:
+        await self._tasks.cancel()  # a failure that is not stored yet is found again by the next process
+        await self._members.cancel()
+        if hasattr(self, "_membership"):
+            await self._membership.leave()  # now others may begin
+        await self._server.stop(0)
+        await self._store.close()  # last: what came before had something to store
+        self._cluster.close()
 
 
-async def _release(store: StateTopic) -> None:
-    try:
-        await store.release()
-    except ClusterlinkError as error:
-        log.info("the state is not released, the next process will wait a moment: %s", error)
+async def _bury(records: Records, membership: Membership) -> None:
+    """Takes processes out of the group that ran on this machine and are dead: nobody needs to wait for their sessions."""
+    dead = {
+        name
+        for stored in records.values()
+        if isinstance(stored, Allocation)
+        for name, worker in stored.workers.items()
+        if is_dead(worker.process)
+    }
+    claim = records.get(CLAIM_KEY)
+    if isinstance(claim, Claim) and not claim.released and is_dead(claim.process):
+        dead.add(claim.member_id)
+    for member_id in dead - {""}:
+        try:
+            await membership.remove(member_id)
+        except ClusterlinkError as error:
+            log.info("the dead engine process %s stays in the group until its session ends: %s", member_id, error)
 
 
 async def _reach(cluster: Cluster) -> None:

@@ -157,6 +157,12 @@ class StateFencedError(StateError):
     reason = "TAKEN_OVER"
 
 
+class NotLeadingError(ClusterlinkError):
+    """Another engine process leads, or none does at the moment. Trying again helps."""
+
+    reason = "NO_LEADER"
+
+
 class StateTooNewError(StateError):
     """The state holds records of a newer engine, which this one must not touch."""
 
@@ -171,9 +177,10 @@ def is_retriable(error: BaseException) -> bool:
     * A cluster that is away comes back: yes.
     * A torn or senseless answer: yes, on a new connection; a proxy or a restart in between can cause it once.
     * A broker's error code: as Kafka itself classes the code.
+    * No process leads at the moment: yes.
     * The state topic with a passing fault: yes. Fenced or too new: never, somebody else owns the state.
     * Everything that a caller asked for wrongly, and every bug: no.
     """
     if isinstance(error, BrokerRefusedError):
         return error.retriable
-    return isinstance(error, ClusterUnavailableError | ProtocolViolationError | StateUnavailableError)
+    return isinstance(error, ClusterUnavailableError | ProtocolViolationError | StateUnavailableError | NotLeadingError)

@@ -71,7 +71,7 @@ def test_another_link_mode_is_refused(mode: int) -> None:
 
 
 def test_what_a_mirror_topic_answers_can_be_sent_again() -> None:
-    message = convert.mirror_topic(MIRROR, None, None, partitions=True)
+    message = convert.mirror_topic(MIRROR, None, partitions=True)
     assert convert.mirror_spec(message) == MirrorTopicSpec(
         link="eu",
         source_topic="orders",
@@ -86,7 +86,7 @@ def test_what_a_mirror_topic_answers_can_be_sent_again() -> None:
 
 def test_a_replication_factor_that_is_not_known_yet_is_not_shown() -> None:
     unknown = MIRROR.model_copy(update={"replication_factor": -1})
-    assert convert.mirror_topic(unknown, None, None).replication_factor == 0
+    assert convert.mirror_topic(unknown, None).replication_factor == 0
 
 
 def test_the_engine_tells_version_cluster_and_limits() -> None:

@@ -9,6 +9,7 @@ from clusterlink_engine.mirror.partition import Partition, ProbeResult
 from clusterlink_engine.model.resources import Failure, MirrorTopic, Phase
 from clusterlink_engine.model.states import MirrorError, MirrorTopicState
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.status import status_of
 
 MIRROR = MirrorTopic(
     name="orders",
@@ -49,6 +50,11 @@ def held(index: int, at: int) -> Cursor:
     made = cursor(index, at)
     made.core.source_seen(0, at + 7, at)
     return made
+
+
+def detail(state: MirrorTopicState, mirror: MirrorTopic, cursors: list[Cursor], seconds: float) -> str:
+    statuses = {made.index: status_of(made) for made in cursors}
+    return state_detail(state, mirror, mirror.failures.keys(), statuses, seconds)
 
 
 def failed(*indexes: int) -> MirrorTopic:
@@ -112,15 +118,13 @@ def failed(*indexes: int) -> MirrorTopic:
     ],
 )
 def test_sentences(state: MirrorTopicState, mirror: MirrorTopic, cursors: list[Cursor], sentence: str) -> None:
-    assert state_detail(state, mirror, cursors, 1.0) == sentence
+    assert detail(state, mirror, cursors, 1.0) == sentence
 
 
 def test_what_the_sources_retention_overtook_is_seeded_to_where_it_begins_now() -> None:
     overtaken = cursor(0, 100)
     overtaken.core.source_seen(500, 900, 900)
-    assert (
-        state_detail(MirrorTopicState.SEEDING, MIRROR, [overtaken, cursor(1, 70)], 0.0) == "seeding: 100 of 500 offsets"
-    )
+    assert detail(MirrorTopicState.SEEDING, MIRROR, [overtaken, cursor(1, 70)], 0.0) == "seeding: 100 of 500 offsets"
 
 
 @pytest.mark.parametrize(
@@ -138,5 +142,5 @@ def test_how_long_seeding_may_take(log_end: int, seconds: float, said: str) -> N
     mirror = SEEDING.model_copy(update={"first_offsets": {0: 1_000_000}})
     seeded = cursor(0, 100_000)
     seeded.core.log_end = log_end
-    sentence = state_detail(MirrorTopicState.SEEDING, mirror, [seeded], seconds)
+    sentence = detail(MirrorTopicState.SEEDING, mirror, [seeded], seconds)
     assert sentence == f"seeding: {log_end:,} of 1,000,000 offsets{said}"

@@ -51,6 +51,7 @@ _TABLE = [
     (errors.StateError("x"), False, StatusCode.UNAVAILABLE, "STATE_UNAVAILABLE"),
     (errors.StateUnavailableError("x"), True, StatusCode.UNAVAILABLE, "STATE_UNAVAILABLE"),
     (errors.StateFencedError("x"), False, StatusCode.UNAVAILABLE, "TAKEN_OVER"),
+    (errors.NotLeadingError("x"), True, StatusCode.UNAVAILABLE, "NO_LEADER"),
     (errors.StateTooNewError("x"), False, StatusCode.UNAVAILABLE, "STATE_TOO_NEW"),
     (SettingsError("x"), False, StatusCode.INTERNAL, "INVALID_SETTINGS"),
 ]

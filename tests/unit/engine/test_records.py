@@ -6,8 +6,10 @@ import pytest
 
 from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.resources import (
+    Allocation,
     DetachedMirror,
     Failure,
+    Grant,
     Link,
     MirrorTopic,
     PartitionProgress,
@@ -15,6 +17,7 @@ from clusterlink_engine.model.resources import (
     RemoteCluster,
     Stored,
     TopicConfigSync,
+    Worker,
 )
 from clusterlink_engine.model.states import MirrorError
 from clusterlink_engine.store import records
@@ -52,20 +55,43 @@ DETACHED = DetachedMirror(
     log_ends={0: 5, 10: 2**40},
     failure="FAILED",
 )
-PROGRESS = PartitionProgress(name="eu.orders/3", topic_id="0" * 32, source_epochs=((0, 0), (4, 17)), lost_offsets=9)
+PROGRESS = PartitionProgress(
+    name="eu.orders/3",
+    topic_id="0" * 32,
+    source_epochs=((0, 0), (4, 17)),
+    lost_offsets=9,
+    failure=Failure(error=MirrorError.FOREIGN_WRITE, message="x"),
+)
+ALLOCATION = Allocation(
+    name="all",
+    generation=7,
+    grants={0: Grant(member_id="m", generation=7, settled=True)},
+    unsettled=(1, 63),
+    workers={"m": Worker(slot=0, host="h", pid=1, process="p")},
+    fillers=(5, 2**40),
+)
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("link", LINK), ("mirror", MIRROR), ("detached", DETACHED), ("partition", PROGRESS), ("claim", CLAIM)],
+    [
+        ("link", LINK),
+        ("mirror", MIRROR),
+        ("detached", DETACHED),
+        ("partition", PROGRESS),
+        ("allocation", ALLOCATION),
+        ("claim", CLAIM),
+    ],
 )
 def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
     assert records.decode(records.key_of(kind, "x"), records.encode(value)) == value
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, CLAIM)] == list(records.KINDS.values())
+    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, CLAIM)] == list(
+        records.KINDS.values()
+    )
 
 
 def test_the_same_object_is_the_same_bytes() -> None:
@@ -76,10 +102,10 @@ def test_the_same_object_is_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 3, "value": {}},
-        {"version": 3},
-        {"version": 3, "value": [1]},
-        {"version": 3, "value": None, "more": 1},
+        {"version": 4, "value": {}},
+        {"version": 4},
+        {"version": 4, "value": [1]},
+        {"version": 4, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )

@@ -1,18 +1,27 @@
 """One conversion for each message of `clusterlink.v1`."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.runtime import LinkRuntime
-from clusterlink_engine.errors import InvalidArgumentError
+from clusterlink_engine.errors import InvalidArgumentError, KafkaError
 from clusterlink_engine.mirror.partition import Phase
-from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, Link, MirrorTopic
+from clusterlink_engine.model.resources import (
+    DEFAULT_TOPIC_CONFIG_SYNC_MS,
+    EARLIEST,
+    Failure,
+    Link,
+    MirrorTopic,
+    Worker,
+)
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
-from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gaps import GapFillingWay
+from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.settings import Limits
 from clusterlink_proto import v1
 
@@ -61,13 +70,16 @@ def mirror_spec(message: v1.MirrorTopic) -> MirrorTopicSpec:
     )
 
 
-def engine(cluster_id: str, limits: Limits, instance_id: str) -> v1.Engine:
-    """Describes this engine."""
+def engine(
+    cluster_id: str, limits: Limits, instance_id: str, processes: Iterable[tuple[Worker, int]] = ()
+) -> v1.Engine:
+    """Describes this engine, and its processes with the number of shards that each has."""
     return v1.Engine(
         version=__version__,
         local_cluster_id=cluster_id,
         limits=v1.Limits(max_links=limits.max_links, min_sync_interval_ms=limits.min_sync_interval_ms),
         instance_id=instance_id,
+        processes=[v1.EngineProcess(host=worker.host, pid=worker.pid, shards=shards) for worker, shards in processes],
     )
 
 
@@ -105,14 +117,27 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
     return message
 
 
-def mirror_topic(
-    stored: MirrorTopic,
-    runtime: LinkRuntime | None,
-    entered: Entered[MirrorTopicState] | None,
-    *,
-    partitions: bool = False,
-) -> v1.MirrorTopic:
-    """Describes a mirror topic, with its partitions if asked; without a runtime it was only checked and has no state."""
+@dataclass(frozen=True, slots=True)
+class MirrorNow:
+    """What a mirror topic does at the moment, beside what is stored of it.
+
+    Attributes:
+        entered: Its state.
+        error: Why the link's remote cluster cannot be used; None if it can.
+        failures: Why partitions stopped for good.
+        statuses: Of the partitions that a process mirrors.
+        lost_offsets: By partition, how many offsets the source deleted before they were mirrored.
+    """
+
+    entered: Entered[MirrorTopicState]
+    error: KafkaError | None
+    failures: Mapping[int, Failure]
+    statuses: Mapping[int, PartitionStatus]
+    lost_offsets: Mapping[int, int]
+
+
+def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool = False) -> v1.MirrorTopic:
+    """Describes a mirror topic, with its partitions if asked; without `now` it was only checked and has no state."""
     message = v1.MirrorTopic(
         link=stored.link,
         source_topic=stored.source_topic,
@@ -124,32 +149,24 @@ def mirror_topic(
         config=stored.config,
         paused=stored.paused,
     )
-    if runtime is not None and entered is not None:
-        state = entered.state
+    if now is not None:
+        state = now.entered.state
         message.state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
-        message.state_since.FromDatetime(entered.since)
-        seconds = (datetime.now(UTC) - entered.since).total_seconds()
-        message.state_detail = state_detail(state, stored, runtime.replication.cursors(stored.name), seconds)
+        message.state_since.FromDatetime(now.entered.since)
+        seconds = (datetime.now(UTC) - now.entered.since).total_seconds()
+        message.state_detail = state_detail(state, stored, now.failures.keys(), now.statuses, seconds)
         if state is MirrorTopicState.FAILED:
-            failure = stored.failures[min(stored.failures)]
+            failure = now.failures[min(now.failures)]
             message.error, message.error_message = failure.error, failure.message
-        elif state in (MirrorTopicState.SOURCE_UNAVAILABLE, MirrorTopicState.LINK_FAILED) and runtime.error is not None:
-            message.error, message.error_message = runtime.error.reason, str(runtime.error)
+        elif state in (MirrorTopicState.SOURCE_UNAVAILABLE, MirrorTopicState.LINK_FAILED) and now.error is not None:
+            message.error, message.error_message = now.error.reason, str(now.error)
         if partitions:
-            message.partitions.extend(_partitions(stored, runtime))
+            message.partitions.extend(_partition(index, now) for index in range(stored.partition_count))
     return message
 
 
-def _partitions(stored: MirrorTopic, runtime: LinkRuntime) -> list[v1.MirrorPartition]:
-    cursors = {cursor.index: cursor for cursor in runtime.replication.cursors(stored.name)}
-    return [
-        _partition(stored, index, cursors.get(index), runtime.lost_offsets(stored, index))
-        for index in range(stored.partition_count)
-    ]
-
-
-def _partition(stored: MirrorTopic, index: int, cursor: Cursor | None, lost: int) -> v1.MirrorPartition:
-    failure = stored.failures.get(index)
+def _partition(index: int, now: MirrorNow) -> v1.MirrorPartition:
+    failure, status = now.failures.get(index), now.statuses.get(index)
     message = v1.MirrorPartition(
         partition=index,
         log_start_offset=-1,
@@ -158,18 +175,17 @@ def _partition(stored: MirrorTopic, index: int, cursor: Cursor | None, lost: int
         source_last_stable_offset=-1,
         lag=-1,
         state="STOPPED",
-        offsets_lost=lost,
+        offsets_lost=now.lost_offsets.get(index, 0),
     )
-    if cursor is not None:
-        core = cursor.core
-        message.state = core.phase.value
-        message.source_last_stable_offset = core.source_last_stable
-        message.held_by_open_transaction = core.is_held
-        message.offsets_filled = cursor.offsets_filled
-        message.log_start_offset, message.log_end_offset = core.log_start, core.log_end
-        message.source_high_watermark = core.source_high_watermark
-        if core.log_end >= 0 and core.source_high_watermark >= 0:
-            message.lag = max(core.source_high_watermark - core.log_end, 0)
+    if status is not None:
+        message.state = status.phase
+        message.source_last_stable_offset = status.source_last_stable
+        message.held_by_open_transaction = status.is_held
+        message.offsets_filled = status.offsets_filled
+        message.log_start_offset, message.log_end_offset = status.log_start, status.log_end
+        message.source_high_watermark = status.source_high_watermark
+        if status.log_end >= 0 and status.source_high_watermark >= 0:
+            message.lag = max(status.source_high_watermark - status.log_end, 0)
     if failure is not None:
         message.state = Phase.FAILED.value
         message.error, message.error_message = failure.error, failure.message

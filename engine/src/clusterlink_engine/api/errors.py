@@ -12,6 +12,7 @@ from clusterlink_engine.errors import (
     KafkaError,
     LimitExceededError,
     NotFoundError,
+    NotLeadingError,
     RequestError,
     StateError,
     is_retriable,
@@ -27,6 +28,7 @@ _CODES: tuple[tuple[type[ClusterlinkError], StatusCode], ...] = (
     (LimitExceededError, StatusCode.RESOURCE_EXHAUSTED),
     (FailedPreconditionError, StatusCode.FAILED_PRECONDITION),
     (StateError, StatusCode.UNAVAILABLE),
+    (NotLeadingError, StatusCode.UNAVAILABLE),
 )
 
 

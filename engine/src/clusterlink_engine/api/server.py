@@ -1,9 +1,10 @@
-"""The gRPC server: the services of `clusterlink.v1`, health and reflection."""
+"""The gRPC servers: the services of `clusterlink.v1`, health and reflection; and what processes ask each other."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -13,11 +14,14 @@ from grpc_reflection.v1alpha import reflection
 
 from clusterlink_engine.api import convert
 from clusterlink_engine.api.errors import code_of, details_of
+from clusterlink_engine.api.peers import LOOPBACK, PEER_OPTIONS, Peers
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
-from clusterlink_engine.control.runtime import Runtimes
+from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.states import StateWatch
-from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError
+from clusterlink_engine.control.view import View
+from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic
 from clusterlink_engine.settings import Limits, parse_address
 from clusterlink_proto import rpc, v1
@@ -28,14 +32,19 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Method = Callable[[Any], Awaitable[Any]]
 
+_FORWARDED = "clusterlink-forwarded"
+_FORWARD_SECONDS = 300.0  # for callers without a deadline
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What the services work on."""
+    """What the services work on, in the process that leads."""
 
     links: Links
     mirror_topics: MirrorTopics
-    runtimes: Runtimes
+    view: View
+    plane: Plane
+    workforce: Workforce
     states: StateWatch
     limits: Limits
     local_cluster_id: str
@@ -43,60 +52,98 @@ class Engine:
 
 
 class Server:
-    """The API of an engine on one address.
+    """The services, at the address for users and at the one for other processes.
+
+    The process that leads answers; the others ask it.
 
     Attributes:
-        address: `host:port` that it listens on, once started.
+        address: `host:port` for users, once it listens there.
+        peer_address: `host:port` for other processes, once started.
     """
 
-    def __init__(self, engine: Engine, listen: str) -> None:
-        self.address = ""
-        self._engine = engine
+    def __init__(self, listen: str, peers: Peers, leader: Callable[[], str]) -> None:
+        """Prepares.
+
+        Args:
+            listen: `host:port` for users.
+            peers: What other processes call.
+            leader: Answers the address of the process that leads; empty if none does.
+        """
+        self.address = self.peer_address = ""
         self._listen = listen
-        self._server = aio.server(options=[("grpc.so_reuseport", 0)])
+        self._peers = peers
+        self._leader = leader
+        self._engine: Engine | None = None
+        self._methods: dict[str, Mapping[str, Method]] = {}
+        self._servers: list[aio.Server] = []
+        self._channels: dict[str, aio.Channel] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
 
     async def start(self) -> None:
-        """Begins to answer.
+        """Begins to answer other processes, at a free port of the loopback address."""
+        server = self._make()
+        server.add_generic_rpc_handlers((self._peers.handler(),))
+        self.peer_address = f"{LOOPBACK}:{server.add_insecure_port(f'{LOOPBACK}:0')}"
+        await server.start()
+
+    async def listen(self) -> None:
+        """Begins to answer users.
 
         Raises:
             InvalidArgumentError: The address cannot be listened on.
         """
-        services = v1.DESCRIPTOR.services_by_name
-        tables = {"EngineService": self._engine_methods(), "LinkService": self._link_methods()}
-        tables["MirrorTopicService"] = self._mirror_methods()
-        for name, methods in tables.items():
-            guarded = {method: self._guarded(function) for method, function in methods.items()}
-            self._server.add_generic_rpc_handlers((rpc.handlers(services[name], guarded),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [services[name].full_name for name in tables]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        server = self._make()
+        names = [service.full_name for service in v1.DESCRIPTOR.services_by_name.values()]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
-            port = self._server.add_insecure_port(self._listen)
+            port = server.add_insecure_port(self._listen)
         except RuntimeError as error:
+            self._servers.remove(server)
             raise InvalidArgumentError(f"api.listen: {self._listen} cannot be listened on; is it in use?") from error
-        await self._server.start()
+        await server.start()
         host, _ = parse_address(self._listen)
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    def lead(self, engine: Engine) -> None:
+        """This process leads: from now on it answers for itself."""
+        self._engine = engine
+        self._methods = {
+            "EngineService": self._engine_methods(engine),
+            "LinkService": self._link_methods(engine),
+            "MirrorTopicService": self._mirror_methods(engine),
+        }
+
     async def stop(self, grace: float) -> None:
         """Takes no new calls and lets those under way finish, for at most `grace` seconds."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace)
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
         await asyncio.gather(*self._running, return_exceptions=True)  # what was begun for callers that went away
+        await asyncio.gather(*(channel.close(None) for channel in self._channels.values()))
 
-    def _engine_methods(self) -> dict[str, Method]:
+    def _make(self) -> aio.Server:
+        server = aio.server(options=[("grpc.so_reuseport", 0)])
+        for service in v1.DESCRIPTOR.services_by_name.values():
+            methods = {name: self._answer(service.name, name) for name in service.methods_by_name}
+            server.add_generic_rpc_handlers((rpc.handlers(service, methods),))
+        self._servers.append(server)
+        return server
+
+    @staticmethod
+    def _engine_methods(engine: Engine) -> dict[str, Method]:
         async def get(_: v1.GetEngineRequest) -> v1.Engine:
-            engine = self._engine
-            return convert.engine(engine.local_cluster_id, engine.limits, engine.instance_id)
+            return convert.engine(
+                engine.local_cluster_id, engine.limits, engine.instance_id, engine.workforce.processes()
+            )
 
         return {"GetEngine": get}
 
-    def _link_methods(self) -> dict[str, Method]:
-        links, answer = self._engine.links, self._link
+    @staticmethod
+    def _link_methods(engine: Engine) -> dict[str, Method]:
+        links, answer = engine.links, partial(_link, engine)
 
         async def create(request: v1.CreateLinkRequest) -> v1.Link:
             spec = convert.link_spec(request.link)
@@ -133,8 +180,9 @@ class Server:
             "ResumeLink": resume,
         }
 
-    def _mirror_methods(self) -> dict[str, Method]:
-        topics, answer = self._engine.mirror_topics, self._mirror_topic
+    @staticmethod
+    def _mirror_methods(engine: Engine) -> dict[str, Method]:
+        topics, answer = engine.mirror_topics, partial(_mirror_topic, engine)
 
         async def create(request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
             spec = convert.mirror_spec(request.mirror_topic)
@@ -183,24 +231,17 @@ class Server:
             "ResumeMirrorTopic": resume,
         }
 
-    def _link(self, link: Link) -> v1.Link:
-        engine = self._engine
-        count = len(engine.mirror_topics.list(link.name))
-        return convert.link(link, engine.runtimes.find(link.name), engine.states.link(link), count)
+    def _answer(self, service: str, method: str) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+        """Answers a method by this process if it leads, else by the one that does.
 
-    def _mirror_topic(self, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
-        runtime, entered = self._engine.runtimes.find(mirror.link), self._engine.states.mirror(mirror)
-        return convert.mirror_topic(mirror, runtime, entered, partitions=partitions)
-
-    def _guarded(self, function: Method) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
-        """Turns the errors of a method into gRPC answers, and lets the method end whatever the caller does.
-
-        A caller that goes away, or whose deadline passes, must not cut off a change between two of its steps. A bug answers
-        INTERNAL without its inside; the log has the rest.
+        Errors become gRPC answers. A caller that goes away, or whose deadline passes, must not cut off a change between two of
+        its steps. A bug answers INTERNAL without its inside; the log has the rest.
         """
 
         async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
-            task = asyncio.ensure_future(function(request))
+            if self._engine is None:
+                return await self._forward(service, method, request, context)
+            task = asyncio.ensure_future(self._methods[service][method](request))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             try:
@@ -212,3 +253,44 @@ class Server:
                 await context.abort(grpc.StatusCode.INTERNAL, "A bug in the engine; its log says more.")
 
         return call
+
+    async def _forward(self, service: str, method: str, request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        leader = self._leader()
+        was_forwarded = any(key == _FORWARDED for key, _ in context.invocation_metadata() or ())
+        if not leader or leader == self.peer_address or was_forwarded:
+            error = NotLeadingError("No engine process leads at the moment; try again in a few seconds.")
+            await context.abort(code_of(error), str(error), details_of(error))
+        channel = self._channels.get(leader)
+        if channel is None:
+            channel = self._channels[leader] = aio.insecure_channel(leader, options=PEER_OPTIONS)
+        stub = rpc.Stub(channel, v1.DESCRIPTOR, service)
+        try:
+            return await getattr(stub, method)(
+                request, metadata=((_FORWARDED, "1"),), timeout=context.time_remaining() or _FORWARD_SECONDS
+            )
+        except aio.AioRpcError as error:
+            metadata: Any = error.trailing_metadata()  # the stubs do not know that it is what abort takes
+            await context.abort(error.code(), error.details() or "", tuple(metadata or ()))
+
+
+def _link(engine: Engine, link: Link) -> v1.Link:
+    count = len(engine.mirror_topics.list(link.name))
+    return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count)
+
+
+def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
+    runtime, entered = engine.plane.find(mirror.link), engine.states.mirror(mirror)
+    if runtime is None or entered is None:
+        return convert.mirror_topic(mirror, None)
+    progress = {
+        index: engine.view.progress(mirror.name, mirror.topic_id, index)
+        for index in range(mirror.partition_count if partitions else 0)
+    }
+    now = convert.MirrorNow(
+        entered,
+        runtime.error,
+        engine.view.failures(mirror),
+        engine.workforce.statuses(mirror.name),
+        {index: found.lost_offsets for index, found in progress.items()},
+    )
+    return convert.mirror_topic(mirror, now, partitions=partitions)

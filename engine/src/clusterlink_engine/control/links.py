@@ -6,8 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from uuid import uuid4
 
-from clusterlink_engine.control.runtime import Runtimes, open_remote
+from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.runtime import open_remote
 from clusterlink_engine.control.state import State
+from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
     AlreadyExistsError,
     AuthenticationFailedError,
@@ -36,9 +38,10 @@ _BOOTSTRAP = "link.remote_cluster.bootstrap_servers"
 class Links:
     """The links of the local cluster."""
 
-    def __init__(self, state: State, runtimes: Runtimes, local: Cluster, limits: Limits) -> None:
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, local: Cluster, limits: Limits) -> None:
         self._state = state
-        self._runtimes = runtimes
+        self._plane = plane
+        self._workforce = workforce
         self._local = local
         self._limits = limits
 
@@ -75,7 +78,6 @@ class Links:
             remote = await self._reach(spec)
             link = _link(spec, remote, client_token=client_token, producer_id=await logs.init_producer_id(self._local))
             await self._state.write(link, guard=lambda: self._check_place(spec))
-            self._runtimes.start(link)
         log.info("link %s to cluster %s created", link.name, remote.cluster_id)
         return link
 
@@ -110,7 +112,10 @@ class Links:
             if changed == link:
                 return link
             await self._state.write(changed)
-            await self._apply(link, changed)
+            if changed.paused and not link.paused:
+                for mirror in self._state.mirrors_of(link.name):
+                    await self._workforce.stopped(mirror.name)
+            self._plane[link.name].config_sync.hurry()
         log.info("link %s updated", link.name)
         return changed
 
@@ -132,23 +137,12 @@ class Links:
         async with self._state.locked("link", name):
             self.get(name)
             await self._state.write(gone={name: "link"}, guard=lambda: self._check_empty(name))
-            await self._runtimes.stop(name)
         log.info("link %s deleted", name)
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
         link = self.get(name)
         spec = LinkSpec(name=name, bootstrap_servers=link.remote.bootstrap_servers, paused=paused)
         return await self.update(spec, ("paused",), validate_only=False)
-
-    async def _apply(self, before: Link, link: Link) -> None:
-        runtime = self._runtimes[link.name]
-        if before.remote != link.remote or before.config != link.config:
-            await self._runtimes.restart(link)
-        elif link.paused and not before.paused:
-            await runtime.replication.stop_all(10.0)
-        elif before.paused and not link.paused:
-            runtime.resume()
-        self._runtimes[link.name].config_sync.hurry()
 
     def _check_place(self, spec: LinkSpec) -> None:
         """Raises RequestError unless a link of that name and prefix may be added."""

@@ -1,15 +1,16 @@
-"""Which of the engine processes on a state topic works: the one that Kafka's group coordinator says, for as long as its lease.
+"""Which engine process leads, who else is there, and how long each may write: Kafka's group coordinator says it.
 
-All processes are members of one group. Its leader names an owner, and goes on naming it while it is a member. The owner's lease
-is counted from the *sending* of the last heartbeat that was answered well, and is shorter than the session after which the
-coordinator names another one. So at no time two leases hold, however long a process or a machine sleeps.
+All processes are members of one group. The group's leader names one of them to lead the engines, and goes on naming it while
+it is a member. A member's lease is counted from the *sending* of the last heartbeat that was answered well, and is shorter than
+the session after which the coordinator drops the member. So whoever is not in the group any more cannot write, however long a
+process or a machine sleeps.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from clusterlink_engine.errors import BrokerRefusedError, KafkaError, StateFencedError
 from clusterlink_engine.replication.tenure import Lease, clock
@@ -21,7 +22,7 @@ from clusterlink_engine.wire.groups import GROUP, GroupConnection, Joined, find_
 log = logging.getLogger(__name__)
 
 _PROTOCOL_TYPE = "clusterlink"
-_PROTOCOL = "owner-1"
+_PROTOCOL = "leader-2"
 
 # A lease ends so much before the coordinator may name another owner.
 _MARGIN_SECONDS = 1.0
@@ -29,11 +30,19 @@ _HEARTBEATS_PER_SESSION = 6
 
 
 class Member(NamedTuple):
-    """What processes tell each other of themselves: where they run, and whether one of them is the owner now."""
+    """What processes tell each other of themselves: where they run, where they listen, and whether one leads now."""
 
     host: str
     pid: int
-    is_owner: bool = False
+    address: str
+    leads: bool = False
+
+
+class Standing(NamedTuple):
+    """What a member knows of the group; `leader` is the member id of the process that leads, empty before the first joining."""
+
+    leader: str = ""
+    members: Mapping[str, Member] = {}
 
 
 class Membership:
@@ -41,12 +50,22 @@ class Membership:
 
     Attributes:
         cluster: The local one.
-        lease: Holds only while this process is the owner.
-        owned: Set once this process is the owner.
+        lease: Holds only while this process is a member.
+        standing: As of the last joining.
         member_id: As the coordinator gave it; empty before.
     """
 
-    def __init__(self, cluster: Cluster, group: str, me: Member, session_seconds: float, on_lost: FatalHandler) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        me: Member,
+        session_seconds: float,
+        on_lost: FatalHandler,
+        *,
+        lease: Lease,
+        has_work: Callable[[], bool],
+    ) -> None:
         """Prepares; nothing is contacted before `run`.
 
         Args:
@@ -54,12 +73,16 @@ class Membership:
             group: Id of the group; the same for all processes of a state topic.
             me: Who this process is.
             session_seconds: A process that is silent for so long is replaced.
-            on_lost: Told when this process was the owner and is not any more.
+            on_lost: Told when this process had work, or led, and is not a member any more.
+            lease: Extended, and ended.
+            has_work: Tells whether it has work.
         """
-        self.lease = Lease()
-        self.owned = asyncio.Event()
+        self.lease = lease
+        self.standing = Standing()
         self.member_id = ""
         self.cluster = cluster
+        self._has_work = has_work
+        self._moved = asyncio.Event()
         self._group = group
         self._me = me
         self._session_seconds = session_seconds
@@ -78,8 +101,20 @@ class Membership:
         finally:
             group.close()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that leads."""
+        return bool(self.member_id) and self.standing.leader == self.member_id
+
+    async def change(self, seen: Standing) -> Standing:
+        """Waits until the standing is another one than this, and answers it."""
+        while self.standing is seen:
+            self._moved.clear()
+            await self._moved.wait()
+        return self.standing
+
     async def leave(self) -> None:
-        """Ends the lease and leaves the group: another process may be the owner at once. Faults do not matter."""
+        """Ends the lease and leaves the group: others may take over at once. Faults do not matter."""
         self.lease.end()
         if self.member_id:
             try:
@@ -111,7 +146,7 @@ class Membership:
     async def _belong(self, group: GroupConnection, backoff: Backoff) -> None:
         """Joins if need be, and sends heartbeats until something has to change; then returns."""
         if self._joined is None:
-            me = self._me._replace(is_owner=self.owned.is_set())
+            me = self._me._replace(leads=self.leads)
             joined = await group.join(
                 self.member_id,
                 json.dumps(me._asdict()).encode(),
@@ -133,20 +168,21 @@ class Membership:
             self._extend(sent_at)
             await asyncio.sleep(self._session_seconds / _HEARTBEATS_PER_SESSION)
 
-    def _assigned(self, owner: Mapping[str, str], sent_at: float) -> None:
-        if owner["member_id"] != self.member_id:
-            log.info("the engine with pid %s on %s works here; this one stands by", owner["pid"], owner["host"])
-            self._lose()
-            return
-        self._extend(sent_at, begin=True)
-        self.owned.set()
+    def _assigned(self, told: Mapping[str, Any], sent_at: float) -> None:
+        self._extend(sent_at)
+        members = {member_id: Member(**about) for member_id, about in told["members"].items()}
+        before = self.standing.leader
+        self.standing = Standing(told["leader"], members)
+        if self.standing.leader not in (self.member_id, before):
+            leader = members[self.standing.leader]
+            log.info("the engine with pid %d on %s leads; this one works beside it", leader.pid, leader.host)
+        self._moved.set()
 
-    def _extend(self, sent_at: float, *, begin: bool = False) -> None:
-        if begin or self.owned.is_set():
-            self.lease.extend(sent_at + self._session_seconds - _MARGIN_SECONDS)
+    def _extend(self, sent_at: float) -> None:
+        self.lease.extend(sent_at + self._session_seconds - _MARGIN_SECONDS)
 
     def _refused(self, code: int) -> None:
-        """The coordinator does not know us as we think: joins anew, and is not the owner if it was dropped."""
+        """The coordinator does not know us as we think: joins anew, with nothing if it was dropped."""
         if code in (Code.ILLEGAL_GENERATION, Code.UNKNOWN_MEMBER_ID):
             self._lose()
             self.member_id = "" if code == Code.UNKNOWN_MEMBER_ID else self.member_id
@@ -156,8 +192,8 @@ class Membership:
 
     def _lose(self) -> None:
         self.lease.end()
-        if self.owned.is_set():
-            self.owned.clear()
+        led, self.standing = self.leads, Standing()
+        if led or self._has_work():
             self._on_lost(
                 StateFencedError(
                     "This engine process was silent for longer than its session, and another one may work in its place; this "
@@ -167,10 +203,10 @@ class Membership:
 
 
 def _assign(joined: Joined) -> dict[str, bytes]:
-    """Answers what each member is told, if this member is the leader: who the owner is."""
+    """Answers what each member is told, if this member is the group's leader: who leads the engines, and who is there."""
     if joined.leader != joined.member_id:
         return {}
     members = {member_id: Member(**json.loads(about)) for member_id, about in joined.members.items()}
-    owner = min(members, key=lambda member_id: (not members[member_id].is_owner, member_id))
-    about = json.dumps({"member_id": owner, "host": members[owner].host, "pid": members[owner].pid}).encode()
-    return dict.fromkeys(members, about)
+    leader = min(members, key=lambda member_id: (not members[member_id].leads, member_id))
+    told = {"leader": leader, "members": {member_id: about._asdict() for member_id, about in members.items()}}
+    return dict.fromkeys(members, json.dumps(told).encode())

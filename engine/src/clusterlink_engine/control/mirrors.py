@@ -9,10 +9,12 @@ import logging
 from collections.abc import Collection, Mapping
 
 from clusterlink_engine.control.beginning import begin_of
-from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local, Runtimes
+from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.runtime import LinkRuntime, Local
 from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
     AlreadyExistsError,
     BrokerRefusedError,
@@ -39,9 +41,12 @@ _SOURCE = "mirror_topic.source_topic"
 class MirrorTopics:
     """The mirror topics of the local cluster."""
 
-    def __init__(self, state: State, runtimes: Runtimes, local: Local, topics: LocalTopics, tasks: Tasks) -> None:
+    def __init__(
+        self, state: State, plane: Plane, workforce: Workforce, local: Local, topics: LocalTopics, tasks: Tasks
+    ) -> None:
         self._state = state
-        self._runtimes = runtimes
+        self._plane = plane
+        self._workforce = workforce
         self._topics = topics
         self._admin = local.admin
         self._tasks = tasks
@@ -94,7 +99,7 @@ class MirrorTopics:
                         reason="MIRROR_TOPIC_EXISTS",
                     )
                 return await self._complete_or_go_on(existing)
-            source = await self._source(self._runtimes[link.name], spec.source_topic)
+            source = await self._source(self._plane[link.name], spec.source_topic)
             mirror, detached = await self._plan(spec, name, client_token, link, source)
             if validate_only:
                 return mirror
@@ -128,7 +133,7 @@ class MirrorTopics:
             await self._check_settings(spec.config)
             await self._reset(mirror, spec.config)
             changed = await self._change(name, {"config": dict(sorted(spec.config.items()))})
-            self._runtimes[mirror.link].config_sync.hurry()
+            self._plane[mirror.link].config_sync.hurry()
             return changed
 
     async def pause(self, name: str, link: str) -> MirrorTopic:
@@ -137,7 +142,7 @@ class MirrorTopics:
             if self.get(name, link).paused:
                 return self.get(name, link)
             mirror = await self._change(name, {"paused": True})
-            await self._runtimes[mirror.link].replication.stop(name, DRAIN_SECONDS)
+            await self._workforce.stopped(name)
             return mirror
 
     async def resume(self, name: str, link: str) -> MirrorTopic:
@@ -145,9 +150,7 @@ class MirrorTopics:
         async with self._state.locked("mirror", name):
             if not self.get(name, link).paused:
                 return self.get(name, link)
-            mirror = await self._change(name, {"paused": False})
-            self._runtimes[mirror.link].mirror(mirror)
-            return mirror
+            return await self._change(name, {"paused": False})
 
     async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:
         """Ends a mirror: detaches the topic, or deletes it.
@@ -160,14 +163,11 @@ class MirrorTopics:
         """
         async with self._state.locked("mirror", name):
             mirror = self.get(name, link)
-            runtime = self._runtimes[mirror.link]
             if keep_topic and mirror.phase is Phase.ACTIVE:
-                await self._detach(mirror, runtime)
+                await self._detach(await self._change(name, {"phase": Phase.DETACHING}))
                 return
             self._stop_seeding(name)
-            mirror = await self._change(name, {"phase": Phase.DELETING})
-            await runtime.replication.stop(name, DRAIN_SECONDS)
-            await self._complete_or_go_on(mirror)
+            await self._complete_or_go_on(await self._change(name, {"phase": Phase.DELETING}))
 
     # Creating.
 
@@ -259,8 +259,12 @@ class MirrorTopics:
 
     async def _complete(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
         """Goes on with a mirror topic from wherever it is, until it is ACTIVE or gone."""
-        runtime = self._runtimes[mirror.link]
+        runtime = self._plane[mirror.link]
+        if mirror.phase is Phase.DETACHING:
+            await self._detach(mirror)
+            return mirror
         if mirror.phase is Phase.DELETING:
+            await self._workforce.stopped(mirror.name)
             await self._topics.delete(mirror)
             progress = [name for name in self._state.partitions if name.rpartition("/")[0] == mirror.name]
             await self._state.write(gone={mirror.name: "mirror", **dict.fromkeys(progress, "partition")})
@@ -268,10 +272,9 @@ class MirrorTopics:
             return mirror
         if mirror.phase is Phase.CREATING:
             mirror = await self._create_topic(mirror, runtime, first=first)
-        runtime.mirror(mirror)
         if mirror.phase is Phase.SEEDING:
             self._start_seeding(mirror)
-        await self._first_probe(mirror, runtime)
+        await self._first_probe(mirror)
         log.info("mirror topic %s of %s on link %s is set up", mirror.name, mirror.source_topic, mirror.link)
         return self._state.mirrors.get(mirror.name, mirror)
 
@@ -327,20 +330,19 @@ class MirrorTopics:
     async def _seed(self, mirror: MirrorTopic) -> None:
         """Seeds a mirror topic, and makes it ACTIVE with the settings of its source; as often as it takes."""
         name = mirror.name
-        cursors = lambda: self._runtimes[mirror.link].replication.cursors(name)  # noqa: E731 - the runtime may change
-        await Seeding(mirror, self._topics.cluster, self._admin, cursors).run()
+        await Seeding(name, self._topics.cluster, self._admin, self._state, self._workforce).run()
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
                 async with self._state.locked("mirror", name):
-                    await self._admin.alter(name, await self._settings(mirror, self._runtimes[mirror.link]))
+                    await self._admin.alter(name, await self._settings(mirror, self._plane[mirror.link]))
                     await self._change(name, {"phase": Phase.ACTIVE})
                     self._seeding.pop(name, None)
                 break
             except ClusterlinkError as error:
                 log.warning("seeding of mirror topic %s: %s", name, error)  # a right that is missing can be given
             await backoff.wait()
-        self._runtimes[mirror.link].config_sync.hurry()
+        self._plane[mirror.link].config_sync.hurry()
         log.info("mirror topic %s is seeded", name)
 
     def _go_on(self, mirror: MirrorTopic) -> None:
@@ -365,25 +367,28 @@ class MirrorTopics:
                         return
             await backoff.wait()
 
-    @staticmethod
-    async def _first_probe(mirror: MirrorTopic, runtime: LinkRuntime) -> None:
+    async def _first_probe(self, mirror: MirrorTopic) -> None:
         try:
             async with asyncio.timeout(_FIRST_PROBE_SECONDS):
-                for cursor in runtime.replication.cursors(mirror.name):
-                    await cursor.settled.wait()
+                await self._workforce.settled(mirror)
         except TimeoutError:
             pass
 
     # Ending.
 
-    async def _detach(self, mirror: MirrorTopic, runtime: LinkRuntime) -> None:
-        await runtime.replication.stop(mirror.name, DRAIN_SECONDS)
+    async def _detach(self, mirror: MirrorTopic) -> None:
+        """Detaches a mirror topic in phase DETACHING.
+
+        Raises:
+            KafkaError: The local cluster did not answer; the topic is mirrored as before.
+        """
+        await self._workforce.stopped(mirror.name)
         try:
             present = await self._topics.find(mirror.name)
             if present is None or present.topic_id != mirror.topic_id:
                 await self._state.write(gone={mirror.name: "mirror"})
                 return
-            failures = [f"{failure.error}: {failure.message}" for failure in mirror.failures.values()]
+            failures = [f"{failure.error}: {failure.message}" for failure in self._state.failures(mirror).values()]
             record = DetachedMirror(
                 name=mirror.name,
                 source_topic=mirror.source_topic,
@@ -395,7 +400,7 @@ class MirrorTopics:
             )
             await self._state.write(record, gone={mirror.name: "mirror"})
         except ClusterlinkError:
-            runtime.mirror(mirror)  # the detach did not happen: go on
+            await self._change(mirror.name, {"phase": Phase.ACTIVE})  # the detach did not happen: go on
             raise
         log.info("mirror topic %s detached", mirror.name)
 

@@ -9,13 +9,14 @@ an append. So the copying is held some way before the source's end, and goes on 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from clusterlink_engine.admin.topics import TopicAdmin
+from clusterlink_engine.control.state import State
+from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import KafkaError
-from clusterlink_engine.mirror.partition import Phase as PartitionPhase
-from clusterlink_engine.model.resources import MirrorTopic
-from clusterlink_engine.replication.cursor import FILLER_KEY, Cursor
+from clusterlink_engine.replication.cursor import FILLER_KEY
+from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.batch import TornBatchError
@@ -57,21 +58,21 @@ LIVE_TAIL = 10_000
 class Seeding:
     """The seeding of one mirror topic."""
 
-    def __init__(
-        self, mirror: MirrorTopic, cluster: Cluster, admin: TopicAdmin, cursors: Callable[[], Sequence[Cursor]]
-    ) -> None:
+    def __init__(self, name: str, cluster: Cluster, admin: TopicAdmin, state: State, workforce: Workforce) -> None:
         """Prepares.
 
         Args:
-            mirror: In phase SEEDING.
+            name: Of a mirror topic in phase SEEDING.
             cluster: The local one.
             admin: Of the local one.
-            cursors: Answers the topic's cursors that are mirrored now: none while it is paused.
+            state: What is stored.
+            workforce: Whoever mirrors the topic's partitions.
         """
-        self._mirror = mirror
+        self._name = name
         self._cluster = cluster
         self._admin = admin
-        self._cursors = cursors
+        self._state = state
+        self._workforce = workforce
 
     async def run(self) -> None:
         """Returns when nothing of a filler is left; comes back from every fault of the cluster."""
@@ -82,38 +83,33 @@ class Seeding:
             while await self._is_left(fillers):
                 self._release_piece()
                 await asyncio.sleep(_PIECE_SECONDS)
-        for cursor in self._cursors():
-            cursor.core.hold_at = None
-            cursor.offer()
 
     def _is_copied(self) -> bool:
         """Tells whether each partition has its head, and waits at its hold or has nothing to wait for."""
-        cursors = self._working()
-        return cursors is not None and all(_has_head(cursor) and _is_held(cursor) for cursor in cursors)
+        statuses = self._working()
+        return statuses is not None and all(_has_head(status) and _is_held(status) for status in statuses.values())
 
     def _fillers(self) -> dict[int, tuple[int, int]]:
         """Answers where fillers of each partition may be: the last one if it is known, else everything."""
         fillers: dict[int, tuple[int, int]] = {}
-        for cursor in self._working() or ():
-            core = cursor.core
-            if not core.bulk_until:
+        for index, status in (self._working() or {}).items():
+            if not status.bulk_until:
                 continue
-            if core.last_filler >= 0:
-                fillers[cursor.index] = (core.last_filler, core.last_filler + 1)
-            elif core.began_at > core.log_start:
-                fillers[cursor.index] = (core.log_start, core.bulk_until)  # written before a restart or a pause
+            if status.last_filler >= 0:
+                fillers[index] = (status.last_filler, status.last_filler + 1)
+            elif status.began_at > status.log_start:
+                fillers[index] = (status.log_start, status.bulk_until)  # written before a restart or a pause
         return fillers
 
     def _release_piece(self) -> None:
-        for cursor in self._cursors():
-            end = cursor.waits_at
-            if end is not None:
-                cursor.core.hold_at = end
-                cursor.offer()
+        statuses = self._workforce.statuses(self._name)
+        self._workforce.hold(
+            {(self._name, index): status.waits_at for index, status in statuses.items() if status.waits_at >= 0}
+        )
 
     async def _is_left(self, fillers: Mapping[int, tuple[int, int]]) -> bool:
         """Tells whether a replica has a filler, or cannot be asked."""
-        name, topic_id = self._mirror.name, self._mirror.topic_id
+        name, topic_id = self._name, self._state.mirrors[self._name].topic_id
         try:
             topic = (await self._cluster.metadata([name])).topics[name]
             for index, (first, end) in fillers.items():
@@ -126,33 +122,35 @@ class Seeding:
             return True
         return False
 
-    def _working(self) -> Sequence[Cursor] | None:
-        """Answers the cursors of all partitions that did not fail; None while they are not mirrored."""
-        cursors = self._cursors()
-        return [cursor for cursor in cursors if cursor.core.failure is None] if cursors else None
+    def _working(self) -> dict[int, PartitionStatus] | None:
+        """Answers the statuses of all partitions that did not fail; None while one is not mirrored."""
+        mirror = self._state.mirrors[self._name]
+        failures, statuses = self._state.failures(mirror), self._workforce.statuses(self._name)
+        working = {index: status for index, status in statuses.items() if not status.has_failed}
+        missing = set(range(mirror.partition_count)) - failures.keys() - statuses.keys()
+        return working if statuses and not missing else None
 
     @staticmethod
     async def _until(condition: Callable[[], bool]) -> None:
-        while not condition():  # noqa: ASYNC110 - of many cursors and cores, none of which knows of seeding
+        while not condition():  # noqa: ASYNC110 - of many partitions, some of other processes
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _alter(self, settings: Mapping[str, str]) -> None:
         backoff = Backoff(0.2, 5.0)
         while True:
             try:
-                await self._admin.alter(self._mirror.name, dict(settings))
+                await self._admin.alter(self._name, dict(settings))
             except KafkaError as error:
-                log.warning("seeding of %s: %s", self._mirror.name, error)
+                log.warning("seeding of %s: %s", self._name, error)
                 await backoff.wait()
             else:
                 await asyncio.sleep(_SETTING_SECONDS)
                 return
 
 
-def _has_head(cursor: Cursor) -> bool:
-    return cursor.core.phase is PartitionPhase.COPYING and not cursor.core.is_seeding
+def _has_head(status: PartitionStatus) -> bool:
+    return status.is_copying and not status.is_seeding
 
 
-def _is_held(cursor: Cursor) -> bool:
-    hold = cursor.core.hold_at
-    return hold is None or cursor.core.log_end >= hold or cursor.waits_at is not None
+def _is_held(status: PartitionStatus) -> bool:
+    return status.hold_at < 0 or status.log_end >= status.hold_at or status.waits_at >= 0

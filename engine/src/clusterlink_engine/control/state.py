@@ -3,10 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import StateError, StateUnavailableError
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Named, PartitionProgress, Stored
+from clusterlink_engine.model.resources import (
+    Allocation,
+    DetachedMirror,
+    Link,
+    MirrorTopic,
+    Named,
+    PartitionProgress,
+    Stored,
+)
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.store.state_topic import Records, StateTopic
 from clusterlink_engine.tasks import FatalHandler
@@ -18,29 +27,24 @@ _KINDS: dict[type[Stored], str] = {
     MirrorTopic: "mirror",
     DetachedMirror: "detached",
     PartitionProgress: "partition",
+    Allocation: "allocation",
 }
 
 
-class State:
-    """Links, mirror topics and detached mirrors by name.
+class State(View):
+    """The view of the process that leads, and alone writes.
 
-    A change is written to the state topic first; only when it is stored, memory follows. Readers may read the dictionaries
-    at any time and must not change them.
+    A change is written to the state topic first; only when it is stored, memory follows, and listeners are told.
     """
 
     def __init__(self, store: StateTopic, records: Records, on_fatal: FatalHandler) -> None:
         """Takes over what was read from the state topic; `on_fatal` is told when it cannot be trusted any more."""
-        self.links: dict[str, Link] = {}
-        self.mirrors: dict[str, MirrorTopic] = {}
-        self.detached: dict[str, DetachedMirror] = {}
-        self.partitions: dict[str, PartitionProgress] = {}
+        super().__init__()
         self._store = store
         self._on_fatal = on_fatal
         self._writing = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
-        for key, value in records.items():
-            kind, _, name = key.partition("/")
-            self._tables()[kind][name] = value
+        self.take(records)
 
     @asynccontextmanager
     async def locked(self, kind: str, name: str) -> AsyncIterator[None]:
@@ -84,20 +88,6 @@ class State:
                 await self._write({self._key(changed): changed})
             return changed
 
-    def progress(self, topic: str, topic_id: str, index: int) -> PartitionProgress:
-        """Answers what is remembered of a partition; a new record if nothing is."""
-        name = f"{topic}/{index}"
-        found = self.partitions.get(name)
-        return (
-            found
-            if found is not None and found.topic_id == topic_id
-            else PartitionProgress(name=name, topic_id=topic_id)
-        )
-
-    def mirrors_of(self, link: str) -> list[MirrorTopic]:
-        """Answers the mirror topics of a link, by name."""
-        return [mirror for _, mirror in sorted(self.mirrors.items()) if mirror.link == link]
-
     async def _write(self, changes: Mapping[str, Stored | None]) -> None:
         try:
             await self._store.write(changes)
@@ -106,20 +96,7 @@ class State:
         except StateError as error:
             self._on_fatal(error)  # fenced, or not known whether it was stored: memory may be wrong from now on
             raise
-        for key, value in changes.items():
-            kind, _, name = key.partition("/")
-            if value is None:
-                self._tables()[kind].pop(name, None)
-            else:
-                self._tables()[kind][name] = value
-
-    def _tables(self) -> dict[str, dict[str, Any]]:
-        return {
-            "link": self.links,
-            "mirror": self.mirrors,
-            "detached": self.detached,
-            "partition": self.partitions,
-        }
+        self.take(changes)
 
     @staticmethod
     def _key(value: Named) -> str:

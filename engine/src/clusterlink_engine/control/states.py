@@ -4,10 +4,18 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from clusterlink_engine.control.runtime import Runtimes
-from clusterlink_engine.control.state import State
-from clusterlink_engine.model.resources import Link, MirrorTopic
-from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState, follow
+from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.view import View
+from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
+from clusterlink_engine.model.states import (
+    Entered,
+    LinkState,
+    MirrorTopicFacts,
+    MirrorTopicState,
+    follow,
+    mirror_topic_state,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +26,10 @@ _LOOK_SECONDS = 0.5
 class StateWatch:
     """Looks at all states, again and again: most of them change without a request."""
 
-    def __init__(self, state: State, runtimes: Runtimes) -> None:
-        self._state = state
-        self._runtimes = runtimes
+    def __init__(self, view: View, plane: Plane, workforce: Workforce) -> None:
+        self._view = view
+        self._plane = plane
+        self._workforce = workforce
         # By ids that are never used again: what is made anew under an old name enters its state anew.
         self._links: dict[str, Entered[LinkState]] = {}
         self._mirrors: dict[tuple[str, str], Entered[MirrorTopicState]] = {}
@@ -28,7 +37,7 @@ class StateWatch:
     async def run(self) -> None:
         """Looks for ever."""
         while True:
-            links, mirrors = list(self._state.links.values()), list(self._state.mirrors.values())
+            links, mirrors = list(self._view.links.values()), list(self._view.mirrors.values())
             for link in links:
                 self.link(link)
             for mirror in mirrors:
@@ -41,7 +50,7 @@ class StateWatch:
 
     def link(self, link: Link) -> Entered[LinkState] | None:
         """Answers a link's state now; None if it is not at work."""
-        runtime = self._runtimes.find(link.name)
+        runtime = self._plane.find(link.name)
         if runtime is None:
             return None
         before = self._links.get(link.link_id)
@@ -52,14 +61,28 @@ class StateWatch:
 
     def mirror(self, mirror: MirrorTopic) -> Entered[MirrorTopicState] | None:
         """Answers a mirror topic's state now; None if its link is not at work."""
-        runtime = self._runtimes.find(mirror.link)
+        runtime = self._plane.find(mirror.link)
         if runtime is None:
             return None
         before = self._mirrors.get(_key(mirror))
-        entered = self._mirrors[_key(mirror)] = follow(before, runtime.mirror_state(mirror), _now())
+        state = self._mirror_state(mirror, runtime.link_state(self._view.links[mirror.link]))
+        entered = self._mirrors[_key(mirror)] = follow(before, state, _now())
         if entered is not before:
             _tell(f"mirror topic {mirror.name}", entered.state)
         return entered
+
+    def _mirror_state(self, mirror: MirrorTopic, link: LinkState) -> MirrorTopicState:
+        statuses = self._workforce.statuses(mirror.name).values()
+        return mirror_topic_state(
+            MirrorTopicFacts(
+                link=link,
+                exists=mirror.phase in (Phase.SEEDING, Phase.ACTIVE),
+                has_failed=bool(self._view.failures(mirror)),
+                paused=mirror.paused,
+                is_source_readable=not any(not status.has_source or status.fetch_error for status in statuses),
+                is_seeding=mirror.phase is Phase.SEEDING or any(status.is_seeding for status in statuses),
+            )
+        )
 
 
 def _key(mirror: MirrorTopic) -> tuple[str, str]:

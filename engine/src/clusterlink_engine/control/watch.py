@@ -4,16 +4,15 @@ import asyncio
 import logging
 
 from clusterlink_engine.admin.topics import TopicAdmin
-from clusterlink_engine.control.runtime import Runtimes
+from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import LocalTopics
-from clusterlink_engine.errors import ClusterlinkError, is_retriable
+from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge_source
 from clusterlink_engine.model.properties import value_of
-from clusterlink_engine.model.resources import Failure, MirrorTopic, Phase
-from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.tasks import Backoff, Tasks
+from clusterlink_engine.model.resources import MirrorTopic, Phase
+from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Metadata, TopicInfo
 from clusterlink_engine.wire.codes import Code
 
@@ -24,11 +23,15 @@ _MIRROR_MISSING_SECONDS = 10.0
 
 
 class Watch:
-    """Turns what replication and metadata tell into stored failures and grown topics."""
+    """Turns what metadata tell into failures, each process for its partitions, and into grown topics: the one that leads.
 
-    def __init__(self, state: State, runtimes: Runtimes, topics: LocalTopics, admin: TopicAdmin, tasks: Tasks) -> None:
-        self._state = state
-        self._runtimes = runtimes
+    Attributes:
+        state: Of the process if it leads, else None. Written by `app`.
+    """
+
+    def __init__(self, plane: Plane, topics: LocalTopics, admin: TopicAdmin, tasks: Tasks) -> None:
+        self.state: State | None = None
+        self._plane = plane
         self._topics = topics
         self._admin = admin
         self._tasks = tasks
@@ -36,28 +39,26 @@ class Watch:
         self._missing: dict[tuple[str, str], float] = {}
         self._growing: set[str] = set()
 
-    def failed(self, cursor: Cursor, refusal: Refusal) -> None:
-        """A partition cannot go on."""
-        failure = Failure(error=refusal.error, message=refusal.message)
-        self._tasks.start(f"store failure of {cursor.topic}-{cursor.index}", self._store(cursor, failure))
-
     def remote_seen(self, link: str, metadata: Metadata) -> None:
         """The remote cluster of a link described the source topics."""
-        patience = value_of(self._state.links[link].config, "cluster.link.retry.timeout.ms") / 1000
+        runtime, stored = self._plane.find(link), self._plane.view.links.get(link)
+        if runtime is None or stored is None:
+            return
+        patience = value_of(stored.config, "cluster.link.retry.timeout.ms") / 1000
         for mirror in self._watched(link):
             if mirror.source_topic not in metadata.topics:
                 continue  # became of interest after the question was sent
             seen = self._sight(link, metadata.topics[mirror.source_topic])
             if not seen.exists:
-                self._runtimes[link].cluster.ask_another()
+                runtime.cluster.ask_another()
             verdict = judge_source(
                 mirror.source_topic, mirror.source_topic_id, mirror.partition_count, seen, patience=patience
             )
             if isinstance(verdict, Refusal):
                 self._condemn(mirror, verdict)
-            elif isinstance(verdict, Grow) and mirror.name not in self._growing:
+            elif isinstance(verdict, Grow) and self.state is not None and mirror.name not in self._growing:
                 self._growing.add(mirror.name)
-                self._tasks.start(f"grow {mirror.name}", self._grow(mirror, verdict.partition_count))
+                self._tasks.start(f"grow {mirror.name}", self._grow(self.state, mirror, verdict.partition_count))
 
     def local_seen(self, metadata: Metadata) -> None:
         """The local cluster described the mirror topics."""
@@ -72,16 +73,16 @@ class Watch:
                 self._condemn(mirror, verdict)
 
     def _watched(self, link: str | None) -> list[MirrorTopic]:
-        """Mirror topics that are being mirrored, of one link or of all."""
+        """Mirror topics that are to be mirrored, of one link or of all."""
+        view = self._plane.view
         return [
             mirror
-            for mirror in self._state.mirrors.values()
-            if mirror.phase in (Phase.SEEDING, Phase.ACTIVE) and link in (None, mirror.link) and self._cursors(mirror)
+            for mirror in view.mirrors.values()
+            if mirror.phase in (Phase.SEEDING, Phase.ACTIVE)
+            and link in (None, mirror.link)
+            and not mirror.paused
+            and not view.links[mirror.link].paused
         ]
-
-    def _cursors(self, mirror: MirrorTopic) -> list[Cursor]:
-        runtime = self._runtimes.find(mirror.link)
-        return runtime.replication.cursors(mirror.name) if runtime is not None else []
 
     def _sight(self, link: str, topic: TopicInfo) -> Sighting:
         now = asyncio.get_running_loop().time()
@@ -92,45 +93,25 @@ class Watch:
         return Sighting(True, topic.topic_id, len(topic.partitions), 0.0)
 
     def _condemn(self, mirror: MirrorTopic, refusal: Refusal) -> None:
-        for cursor in self._cursors(mirror):
+        for cursor in self._plane.cursors(mirror.name):
             cursor.apply(cursor.core.condemn(refusal))
 
-    async def _store(self, cursor: Cursor, failure: Failure) -> None:
-        """Stores the failure of a partition, as often as it takes; the first one stays."""
-        backoff = Backoff(0.2, 10.0)
-        while True:
-            try:
-                await self._state.change(
-                    self._state.mirrors,
-                    cursor.topic,
-                    lambda mirror: mirror.model_copy(update={"failures": {cursor.index: failure, **mirror.failures}}),
-                )
-            except ClusterlinkError as error:
-                if not is_retriable(error):
-                    raise
-                log.warning("the failure of %s-%d is not stored yet: %s", *cursor.key, error)
-                await backoff.wait()
-            else:
-                cursor.settled.set()
-                return
-
-    async def _grow(self, mirror: MirrorTopic, partition_count: int) -> None:
+    async def _grow(self, state: State, mirror: MirrorTopic, partition_count: int) -> None:
         """Gives a mirror topic the partitions that its source has got; a fault is tried again at the next sighting."""
         try:
-            async with self._state.locked("mirror", mirror.name):
+            async with state.locked("mirror", mirror.name):
                 present = await self._topics.find(mirror.name)
                 if present is None or present.topic_id != mirror.topic_id:
                     return
                 if len(present.partitions) < partition_count:
                     await self._admin.grow(mirror.name, partition_count)
                 await self._topics.visible(mirror.name, partition_count)
-                grown = await self._state.change(
-                    self._state.mirrors,
+                grown = await state.change(
+                    state.mirrors,
                     mirror.name,
                     lambda stored: stored.model_copy(update={"partition_count": partition_count}),
                 )
                 if grown is not None:
-                    self._runtimes[grown.link].mirror(grown)
                     log.info("mirror topic %s has %d partitions now, as its source", mirror.name, partition_count)
         except ClusterlinkError as error:
             log.warning("adding partitions to %s: %s", mirror.name, error)

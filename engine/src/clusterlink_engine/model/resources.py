@@ -82,6 +82,8 @@ class Phase(StrEnum):
     """The topic exists and is written to, and holds fillers that nobody may see; its settings are those of seeding."""
     ACTIVE = "ACTIVE"
     """The topic exists and is written to by this link alone."""
+    DETACHING = "DETACHING"
+    """The topic is not written to any more, and will be kept."""
     DELETING = "DELETING"
     """The topic is to be deleted by its id; it may be gone already."""
 
@@ -111,7 +113,7 @@ class MirrorTopic(Named):
     phase: Phase = Phase.CREATING
     paused: bool = False
     failures: dict[int, Failure] = Field(default_factory=dict)
-    """By partition. Only grows: a failed partition is never written to again."""
+    """By partition, as version 2 of the state stored them; later ones are with the partition's progress."""
     start_offsets: dict[int, int] = Field(default_factory=dict)
     """Log end of each partition when this record began to write to it; 0 where none is given. Not 0 only for a detached
     topic that was taken up again."""
@@ -133,6 +135,45 @@ class PartitionProgress(Named):
     """Leader epochs of the source and the first offset fetched of each; stored before anything of an epoch is written."""
     lost_offsets: int = 0
     """How many offsets the source deleted before they were mirrored."""
+    failure: Failure | None = None
+    """Set once: a failed partition is never written to again."""
+
+
+class Grant(Stored):
+    """The right to write the mirror partitions of a shard, for as long as the lease of the member holds."""
+
+    member_id: str
+    """Of an engine process in the group."""
+    generation: int
+    """Larger than that of every earlier grant; markers carry it as the coordinator's epoch."""
+    settled: bool
+    """Whether nothing of an earlier owner could be pending in a broker when it was granted."""
+
+
+class Worker(Stored):
+    """An engine process that has, or had, shards."""
+
+    slot: int
+    """Names its transactional ids: no other process that may be alive has the same."""
+    host: str
+    pid: int
+    process: str
+    """What `processes.identity` says of it; tells on the same machine whether it is dead."""
+
+
+class Allocation(Named):
+    """Which process writes what; stored before the process is told. There is one, with the name "all"."""
+
+    generation: int = 0
+    """Of the newest grant."""
+    grants: dict[int, Grant] = Field(default_factory=dict)
+    """By shard. A shard without one is written by nobody."""
+    unsettled: tuple[int, ...] = ()
+    """Shards without a grant whose last owner may have left something pending in a broker."""
+    workers: dict[str, Worker] = Field(default_factory=dict)
+    """By member id; all that have grants, and those that may get some."""
+    fillers: tuple[int, ...] = ()
+    """Producer ids of all transactional ids that fill gaps, or may have filled some."""
 
 
 class DetachedMirror(Named):

@@ -5,7 +5,7 @@ Markers are the way; where the cluster refuses them for want of a right, empty t
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,10 +33,16 @@ log = logging.getLogger(__name__)
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
 
-_TRANSACTIONAL_IDS = 3
+_IDS_OF_A_SLOT = 3
 _TRANSACTION_PARTITIONS = 200
 _MARKER_SECONDS = 10.0
 _MARKER_POLL_SECONDS = 0.002
+
+
+def transactional_ids(state_topic: str, slot: int) -> list[str]:
+    """Answers the transactional ids of a slot: each process has a slot of its own."""
+    first = slot * _IDS_OF_A_SLOT
+    return [f"clusterlink-{state_topic}-gaps-{number}" for number in range(first, first + _IDS_OF_A_SLOT)]
 
 
 class GapFillingWay(StrEnum):
@@ -165,14 +171,14 @@ class TransactionWriter(Outlet):
         self,
         cluster: Cluster,
         producers: Sequence[TransactionalProducer],
-        on_claimed: Callable[[TransactionalProducer], None],
+        on_claimed: Callable[[TransactionalProducer], Awaitable[None]],
     ) -> None:
         """Makes the writer.
 
         Args:
             cluster: The local one.
             producers: One for each transactional id.
-            on_claimed: Told when a transactional id was claimed again, maybe with another producer id.
+            on_claimed: Awaited when a transactional id was claimed again, maybe with another producer id.
         """
         super().__init__()
         self._cluster = cluster
@@ -207,7 +213,7 @@ class TransactionWriter(Outlet):
             except KafkaError as error:
                 log.warning("preparing to fill gaps by transactions: %s", error)
             else:
-                self._on_claimed(claimed)
+                await self._on_claimed(claimed)
                 return claimed
 
     async def _fill(self, producer: TransactionalProducer) -> None:
@@ -272,6 +278,7 @@ class GapFilling:
 
     Attributes:
         way: As it was found out, or as the settings force it; None until then.
+        claimed: Producer ids of the transactional ids that this process has claimed.
     """
 
     def __init__(
@@ -282,6 +289,7 @@ class GapFilling:
         *,
         state_topic: str,
         on_change: Callable[[], None],
+        on_claimed: Callable[[], None],
     ) -> None:
         """Makes it; `run` finds out what the cluster allows.
 
@@ -291,18 +299,37 @@ class GapFilling:
             tasks: Owner of the writers' tasks.
             state_topic: Names the transactional ids; exists.
             on_change: Called when partitions have to be given to other writers, and when leaders may have moved.
+            on_claimed: Called when `claimed` has grown: nothing is filled before `know` has heard of it.
         """
         self.way: GapFillingWay | None = None
+        self.claimed: frozenset[int] = frozenset()
         self._cluster = cluster
         self._settings = settings
         self._tasks = tasks
         self._state_topic = state_topic
         self._on_change = on_change
+        self._on_claimed = on_claimed
+        self._slot: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._known = asyncio.Event()
         self._markers: dict[int, MarkerWriter] = {}
         self._transactions: TransactionWriter | None = None
         self._producers: list[TransactionalProducer] = []
         self._producer_ids: frozenset[int] = frozenset()
         self._cursors: set[Cursor] = set()
+
+    def use_slot(self, slot: int) -> None:
+        """This process takes the transactional ids of a slot; for good."""
+        if not self._slot.done():
+            self._slot.set_result(slot)
+
+    def know(self, producer_ids: Iterable[int]) -> None:
+        """Every process knows by now, or will before it writes, that these producer ids may have filled gaps."""
+        if not self._producer_ids.issuperset(producer_ids):
+            self._producer_ids |= frozenset(producer_ids)
+            for cursor in self._cursors:
+                self._tell(cursor)
+        if self.claimed <= self._producer_ids:
+            self._known.set()
 
     async def run(self) -> None:
         """Finds out how gaps can be filled, as often as it takes.
@@ -310,19 +337,27 @@ class GapFilling:
         The transactional ids are claimed in any case: an earlier owner may have filled gaps with them, and what it left
         unfinished would write its markers later.
         """
+        names = transactional_ids(self._state_topic, await self._slot)
         backoff = Backoff(0.1, 5.0)
         way: GapFillingWay | None = None
         while way is None:
             try:
-                while len(self._producers) < _TRANSACTIONAL_IDS:
-                    name = f"clusterlink-{self._state_topic}-gaps-{len(self._producers)}"
-                    self._producers.append(await init_producer(self._cluster, name))
+                while len(self._producers) < len(names):
+                    self._producers.append(await init_producer(self._cluster, names[len(self._producers)]))
                 way = await self._find_out()
             except KafkaError as error:
                 log.warning("finding out how gaps can be filled: %s", error)
                 await backoff.wait()
-        self._producer_ids = frozenset(producer.producer_id for producer in self._producers)
+        await self._publish(self._producers)
         self._use(way)
+
+    async def _publish(self, producers: Iterable[TransactionalProducer]) -> None:
+        """Waits until all know of these producers."""
+        self.claimed |= {producer.producer_id for producer in producers}
+        self._known.clear()
+        self._on_claimed()
+        self.know(())  # an earlier process may have had the same ids
+        await self._known.wait()
 
     async def _find_out(self) -> GapFillingWay:
         if self._settings.gap_filling != "auto":
@@ -357,10 +392,8 @@ class GapFilling:
     def _tell(self, cursor: Cursor) -> None:
         cursor.core.fill_by(self._producer_ids, transactions=self.way is GapFillingWay.TRANSACTIONS)
 
-    def _claimed(self, producer: TransactionalProducer) -> None:
-        self._producer_ids |= {producer.producer_id}
-        for cursor in self._cursors:
-            self._tell(cursor)
+    async def _claimed(self, producer: TransactionalProducer) -> None:
+        await self._publish([producer])
 
     def _use(self, way: GapFillingWay) -> None:
         self.way = way

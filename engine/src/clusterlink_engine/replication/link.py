@@ -1,7 +1,7 @@
 """The replication of one link: sources of the remote brokers, and the cursors of its mirror topics."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from clusterlink_engine.mirror.partition import Partition
 from clusterlink_engine.model.properties import value_of
@@ -14,6 +14,9 @@ from clusterlink_engine.replication.source import FetchLimits, Source
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
+
+# Batches in flight are answered in milliseconds; a broker that is away must not hold up a pause.
+_DRAIN_SECONDS = 10.0
 
 
 class LinkReplication:
@@ -32,8 +35,8 @@ class LinkReplication:
         local: LocalSide,
         budget: Budget,
         tasks: Tasks,
-        tenure: Tenure,
         progress: Callable[[str, str, int], PartitionProgress],
+        on_retired: Callable[[Cursor], None],
         on_metadata: Callable[[Metadata], None],
         watcher: Watcher,
     ) -> None:
@@ -45,8 +48,8 @@ class LinkReplication:
             local: Where mirror topics are written.
             budget: For fetched frames.
             tasks: Owner of this link's tasks.
-            tenure: Under which this process writes.
             progress: Answers what is remembered of a mirror partition by topic, topic id and number.
+            on_retired: Told when nothing of a cursor is on its way any more.
             on_metadata: Told every reading of the remote cluster's metadata.
             watcher: Told what cursors have to tell.
         """
@@ -57,50 +60,70 @@ class LinkReplication:
         self._budget = budget
         self._tasks = tasks
         self._on_metadata = on_metadata
-        self._tenure = tenure
+        self._on_retired = on_retired
         self._progress = progress
         self._watcher = watcher
         self._limits = _limits(link)
-        self._cursors: dict[str, list[Cursor]] = {}
+        self._cursors: dict[str, dict[int, Cursor]] = {}
+        self._retiring: dict[Cursor, asyncio.Task[None]] = {}
+        self._watched: set[str] = set()
         self._sources: dict[int, Source] = {}
 
     def start(self) -> None:
         """Starts reading metadata."""
         self._tasks.start(f"metadata of link {self._link.name}", self.watch.run())
 
-    def cursors(self, topic: str) -> list[Cursor]:
-        """Answers the cursors of a mirror topic that are being mirrored now."""
-        return self._cursors.get(topic, [])
+    def watch_sources(self, topics: Iterable[str]) -> None:
+        """Reads the metadata of these source topics, whether their partitions are mirrored by this process or not."""
+        wanted = set(topics)
+        for topic in wanted - self._watched:
+            self.watch.watch(topic)
+        for topic in self._watched - wanted:
+            self.watch.unwatch(topic)
+        self._watched = wanted
 
-    def mirror(self, mirror: MirrorTopic) -> None:
-        """Mirrors the partitions of a topic that are not mirrored yet and did not fail."""
-        cursors = self._cursors.setdefault(mirror.name, [])
-        started = {cursor.index for cursor in cursors}
-        for index in range(mirror.partition_count):
-            if index in started or index in mirror.failures:
+    def cursors(self, topic: str) -> list[Cursor]:
+        """Answers the cursors of a mirror topic that this process has, those that are being retired too."""
+        return list(self._cursors.get(topic, {}).values())
+
+    def topics(self) -> list[str]:
+        """Answers the mirror topics that this process has cursors of."""
+        return list(self._cursors)
+
+    def mirror(self, mirror: MirrorTopic, tenures: Mapping[int, Tenure]) -> None:
+        """Mirrors exactly these partitions of a topic: those that are not mirrored yet are started, others are retired.
+
+        A partition that is being retired is started anew when that has ended and this is called again.
+        """
+        cursors = self._cursors.get(mirror.name, {})
+        for index, cursor in list(cursors.items()):
+            if tenures.get(index) is not cursor.tenure:
+                self._retire(cursor, _DRAIN_SECONDS)
+        for index, tenure in tenures.items():
+            if index in cursors:
                 continue
             cursor = Cursor(
-                self._core(mirror, index),
+                self._core(mirror, index, tenure),
                 topic=mirror.name,
                 topic_id=mirror.topic_id,
                 index=index,
                 source_topic=mirror.source_topic,
                 source_topic_id=mirror.source_topic_id,
                 producer_id=self._link.producer_id,
-                tenure=self._tenure,
+                tenure=tenure,
                 watcher=self._watcher,
             )
-            cursors.append(cursor)
+            self._cursors.setdefault(mirror.name, {})[index] = cursor
             self._local.add(cursor)
             self.watch.watch(mirror.source_topic)
 
-    def _core(self, mirror: MirrorTopic, index: int) -> Partition:
+    def _core(self, mirror: MirrorTopic, index: int, tenure: Tenure) -> Partition:
         core = Partition(
             f"{mirror.name}-{index}",
             self._link.producer_id,
             mirror.start_offsets.get(index, 0),
             first_offset=mirror.first_offsets.get(index, 0),
-            settled=self._tenure.settled,
+            settled=tenure.settled,
             source_epochs=self._progress(mirror.name, mirror.topic_id, index).source_epochs,
         )
         if mirror.phase is Phase.SEEDING:
@@ -108,26 +131,38 @@ class LinkReplication:
             core.hold_at = core.bulk_until or None
         return core
 
-    async def stop(self, topic: str, timeout: float) -> None:
-        """Stops mirroring a topic: everything in flight is answered first, for at most `timeout` seconds."""
-        cursors = self._cursors.get(topic, [])
-        for cursor in cursors:
-            self._move(cursor, -1)
-        await asyncio.gather(*(cursor.drain(timeout) for cursor in cursors))
-        if self._cursors.pop(topic, None) is None:
-            return  # stopped by two at once, a link and a mirror topic
-        for cursor in cursors:
-            self._move(cursor, -1)  # a reading of the metadata may have come between
-            self._local.remove(cursor)
-            self.watch.unwatch(cursor.source_topic)
+    def retire(self, topic: str) -> None:
+        """Stops mirroring a topic."""
+        for cursor in self.cursors(topic):
+            self._retire(cursor, _DRAIN_SECONDS)
 
-    async def stop_all(self, timeout: float) -> None:
-        """Stops mirroring all topics."""
-        await asyncio.gather(*(self.stop(topic, timeout) for topic in list(self._cursors)))
+    def _retire(self, cursor: Cursor, timeout: float) -> None:
+        if cursor not in self._retiring:
+            name = f"retire {cursor.topic}-{cursor.index}"
+            self._retiring[cursor] = self._tasks.start(name, self._drain(cursor, timeout))
+
+    async def _drain(self, cursor: Cursor, timeout: float) -> None:
+        """Everything in flight is answered first, for at most `timeout` seconds."""
+        self._move(cursor, -1)
+        await cursor.drain(timeout)
+        self._move(cursor, -1)  # a reading of the metadata may have come between
+        self._local.remove(cursor)
+        self.watch.unwatch(cursor.source_topic)
+        cursors = self._cursors[cursor.topic]
+        del cursors[cursor.index], self._retiring[cursor]
+        if not cursors:
+            del self._cursors[cursor.topic]
+        self._on_retired(cursor)
+
+    async def stop(self, timeout: float) -> None:
+        """Stops mirroring all topics: everything in flight is answered first, for at most `timeout` seconds."""
+        for cursor in list(self._all()):
+            self._retire(cursor, timeout)
+        await asyncio.gather(*self._retiring.values())
 
     def _all(self) -> Iterable[Cursor]:
         for cursors in self._cursors.values():
-            yield from cursors
+            yield from cursors.values()
 
     def _refreshed(self, metadata: Metadata) -> None:
         for cursor in self._all():

@@ -32,6 +32,7 @@ class LocalSide:
         *,
         state_topic: str,
         on_metadata: Callable[[Metadata], None],
+        on_claimed: Callable[[], None],
     ) -> None:
         """Makes the local side.
 
@@ -41,9 +42,17 @@ class LocalSide:
             tasks: Owner of its tasks.
             state_topic: Name of the state topic, which exists.
             on_metadata: Told every reading of the local cluster's metadata.
+            on_claimed: Told when this process has claimed transactional ids.
         """
         self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed)
-        self.gaps = GapFilling(cluster, settings, tasks, state_topic=state_topic, on_change=self.watch.hurry)
+        self.gaps = GapFilling(
+            cluster,
+            settings,
+            tasks,
+            state_topic=state_topic,
+            on_change=self.watch.hurry,
+            on_claimed=on_claimed,
+        )
         self._cluster = cluster
         self._settings = settings
         self._tasks = tasks

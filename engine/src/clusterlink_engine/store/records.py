@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clusterlink_engine.errors import StateError, StateTooNewError
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, PartitionProgress, Stored
+from clusterlink_engine.model.resources import Allocation, DetachedMirror, Link, MirrorTopic, PartitionProgress, Stored
 
-VERSION = 2
+VERSION = 3
 
 # What version 1 could not mirror. A partition that failed for it goes on.
 _LIFTED = frozenset(
@@ -29,7 +29,7 @@ CLAIM_KEY = "claim/control"
 
 
 class Claim(Stored):
-    """Who works on this state; written at start, the last one counts."""
+    """Who leads the processes that work on this state; the last one counts."""
 
     instance_id: str
     host: str
@@ -41,7 +41,7 @@ class Claim(Stored):
     member_id: str = ""
     """Of its membership in the group of engines."""
     released: bool = False
-    """Whether it stopped in peace: everything that it had sent was answered. It will not send anything again."""
+    """Whether it stopped in peace; only in records of version 2."""
 
 
 KINDS: dict[str, type[Stored]] = {
@@ -49,6 +49,7 @@ KINDS: dict[str, type[Stored]] = {
     "mirror": MirrorTopic,
     "detached": DetachedMirror,
     "partition": PartitionProgress,
+    "allocation": Allocation,
     "claim": Claim,
 }
 
@@ -85,7 +86,7 @@ def decode(key: str, data: bytes) -> Stored:
                 f'The state holds the record "{key}" of version {envelope.version}, but this engine knows version {VERSION}. A '
                 "newer engine has worked here: start that version or a newer one."
             )
-        value = _upgraded(kind, envelope.value) if envelope.version < VERSION else envelope.value
+        value = _upgraded(kind, envelope.value) if envelope.version < 2 else envelope.value
         return KINDS[kind].model_validate_json(json.dumps(value))
     except ValidationError as error:
         raise StateError(
@@ -94,7 +95,7 @@ def decode(key: str, data: bytes) -> Stored:
 
 
 def _upgraded(kind: str, value: Any) -> Any:
-    """Answers a value of version 1 as one of version 2."""
+    """Answers a value of version 1 as one of version 2, which reads as version 3 does: that one only added fields and kinds."""
     if kind == "mirror" and isinstance(value, dict):
         failures = value.get("failures", {})
         return {**value, "failures": {index: why for index, why in failures.items() if why["error"] not in _LIFTED}}

@@ -42,7 +42,7 @@ class StateTopic:
     """
 
     def __init__(self, cluster: LocalCluster, topic: str, on_lost: FatalHandler) -> None:
-        """Prepares; nothing is contacted before `last_claim` and `open`.
+        """Prepares; nothing is contacted before `read` and `open`.
 
         Args:
             cluster: Where the topic is.
@@ -74,25 +74,6 @@ class StateTopic:
         records: Records = {}
         await self._run(self._reading, self._read, records, None, timeout)
         return records
-
-    async def last_claim(self, timeout: float) -> Claim | None:
-        """Answers who claimed the state last; None if nobody did.
-
-        Raises:
-            StateTooNewError: A newer engine has worked here.
-            StateError: The topic cannot be read within `timeout` seconds, or holds what is no record.
-        """
-        claim = (await self.read(timeout)).get(CLAIM_KEY)
-        return claim if isinstance(claim, Claim) else None
-
-    async def release(self) -> None:
-        """Tells whoever comes next that nothing of this process is pending anywhere.
-
-        Raises:
-            StateError: It was not stored.
-        """
-        if self._claim is not None:
-            await self.write({CLAIM_KEY: self._claim.model_copy(update={"released": True})})
 
     async def open(self, claim: Claim, timeout: float) -> Records:
         """Claims the state and answers everything in it, by key, claims left out.

@@ -176,14 +176,19 @@ class Engine(google.protobuf.message.Message):
     LOCAL_CLUSTER_ID_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
     INSTANCE_ID_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the engine, as "0.1.0"."""
     local_cluster_id: builtins.str
     """Id of the local cluster, where the mirror topics live."""
     instance_id: builtins.str
-    """Changes with every start of the engine."""
+    """Changes with every start of the engine, and when another of its processes takes the lead."""
     @property
     def limits(self) -> global___Limits: ...
+    @property
+    def processes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EngineProcess]:
+        """The processes that share the work."""
+
     def __init__(
         self,
         *,
@@ -191,11 +196,36 @@ class Engine(google.protobuf.message.Message):
         local_cluster_id: builtins.str = ...,
         limits: global___Limits | None = ...,
         instance_id: builtins.str = ...,
+        processes: collections.abc.Iterable[global___EngineProcess] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["instance_id", b"instance_id", "limits", b"limits", "local_cluster_id", b"local_cluster_id", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["instance_id", b"instance_id", "limits", b"limits", "local_cluster_id", b"local_cluster_id", "processes", b"processes", "version", b"version"]) -> None: ...
 
 global___Engine = Engine
+
+@typing.final
+class EngineProcess(google.protobuf.message.Message):
+    """One process of the engine."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: builtins.int
+    PID_FIELD_NUMBER: builtins.int
+    SHARDS_FIELD_NUMBER: builtins.int
+    host: builtins.str
+    pid: builtins.int
+    shards: builtins.int
+    """How many of the 64 shards of mirror partitions it has now; 0 while it only stands by."""
+    def __init__(
+        self,
+        *,
+        host: builtins.str = ...,
+        pid: builtins.int = ...,
+        shards: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["host", b"host", "pid", b"pid", "shards", b"shards"]) -> None: ...
+
+global___EngineProcess = EngineProcess
 
 @typing.final
 class Limits(google.protobuf.message.Message):

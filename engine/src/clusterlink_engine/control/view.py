@@ -1,0 +1,73 @@
+"""What a process knows of links, mirror topics and partitions; the process that leads tells the others."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from clusterlink_engine.model.resources import (
+    Allocation,
+    DetachedMirror,
+    Failure,
+    Link,
+    MirrorTopic,
+    PartitionProgress,
+    Stored,
+)
+
+Listener = Callable[[Mapping[str, Stored | None]], None]
+
+
+class View:
+    """Stored objects by name. Readers may read the dictionaries at any time and must not change them.
+
+    Attributes:
+        listeners: Told every change after it, by key (as in `store.records`); None stands for what is gone.
+    """
+
+    def __init__(self) -> None:
+        self.links: dict[str, Link] = {}
+        self.mirrors: dict[str, MirrorTopic] = {}
+        self.detached: dict[str, DetachedMirror] = {}
+        self.partitions: dict[str, PartitionProgress] = {}
+        self.allocations: dict[str, Allocation] = {}
+        self.listeners: list[Listener] = []
+
+    def take(self, changes: Mapping[str, Stored | None]) -> None:
+        """Takes over changed objects by key."""
+        tables: dict[str, dict[str, Any]] = {
+            "link": self.links,
+            "mirror": self.mirrors,
+            "detached": self.detached,
+            "partition": self.partitions,
+            "allocation": self.allocations,
+        }
+        for key, value in changes.items():
+            kind, _, name = key.partition("/")
+            if value is None:
+                tables[kind].pop(name, None)
+            else:
+                tables[kind][name] = value
+        for listener in self.listeners:
+            listener(changes)
+
+    def progress(self, topic: str, topic_id: str, index: int) -> PartitionProgress:
+        """Answers what is remembered of a partition; a new record if nothing is."""
+        name = f"{topic}/{index}"
+        found = self.partitions.get(name)
+        return (
+            found
+            if found is not None and found.topic_id == topic_id
+            else PartitionProgress(name=name, topic_id=topic_id)
+        )
+
+    def failures(self, mirror: MirrorTopic) -> dict[int, Failure]:
+        """Answers why partitions of a mirror topic stopped for good, by partition."""
+        found = dict(mirror.failures)
+        for index in range(mirror.partition_count):
+            progress = self.partitions.get(f"{mirror.name}/{index}")
+            if progress is not None and progress.failure is not None and progress.topic_id == mirror.topic_id:
+                found.setdefault(index, progress.failure)
+        return found
+
+    def mirrors_of(self, link: str) -> list[MirrorTopic]:
+        """Answers the mirror topics of a link, by name."""
+        return [mirror for _, mirror in sorted(self.mirrors.items()) if mirror.link == link]
