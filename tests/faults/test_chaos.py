@@ -15,6 +15,7 @@ import pytest
 
 from clusterlink_engine.devkit import kafka
 from clusterlink_engine.devkit.kafka import KafkaCluster
+from tests.support import topics
 from tests.support.compare import compare_compacted, compare_topics
 from tests.support.engine import EngineProcess
 from tests.support.load import Load
@@ -58,12 +59,15 @@ class Scene:
         """Lets a random time pass: the moment itself is what is drawn."""
         time.sleep(self.randomness.uniform(0, longest))
 
-    def standby(self) -> EngineProcess:
-        engine: EngineProcess = self.start_engine(
-            self.destination.bootstrap_servers, state_topic=self.engine.state_topic, wait=False
+    def beside(self) -> EngineProcess:
+        """Starts another engine that shares the work; either of them becomes the victim, and the other one is answered."""
+        other: EngineProcess = self.start_engine(
+            self.destination.bootstrap_servers, state_topic=self.engine.state_topic
         )
-        wait_until(lambda: f"the engine with pid {self.engine.pid} on " in engine.log(), 30, "an engine to stand by")
-        return engine
+        self.engine.wait_for_shares(other)
+        victim, self.engine = self.randomness.choice([(self.engine, other), (other, self.engine)])
+        self.moment()
+        return victim
 
     # The faults.
 
@@ -73,23 +77,18 @@ class Scene:
         self.engine.start()
 
     def engine_killed_beside_another(self) -> None:
-        other = self.standby()
-        self.moment()
-        self.engine.kill()
-        other.wait_ready()
-        self.engine = other
+        self.beside().kill()
+        self.engine.wait_for_shares()
 
     def engine_asleep_beside_another(self) -> None:
-        other = self.standby()
-        self.moment()
-        os.kill(self.engine.pid, signal.SIGSTOP)
+        victim = self.beside()
+        os.kill(victim.pid, signal.SIGSTOP)
         try:
-            other.wait_ready()
+            self.engine.wait_for_shares()
             self.moment(3.0)
         finally:
-            os.kill(self.engine.pid, signal.SIGCONT)
-        assert self.engine.wait(30) == 1, self.engine.log()
-        self.engine = other
+            os.kill(victim.pid, signal.SIGCONT)
+        assert victim.wait(30) == 1, victim.log()
 
     def engine_asleep_for_a_moment(self) -> None:
         os.kill(self.engine.pid, signal.SIGSTOP)
@@ -97,11 +96,8 @@ class Scene:
         os.kill(self.engine.pid, signal.SIGCONT)
 
     def engine_stopped_beside_another(self) -> None:
-        other = self.standby()
-        self.moment()
-        assert self.engine.stop() == 0
-        other.wait_ready()
-        self.engine = other
+        assert self.beside().stop() == 0
+        self.engine.wait_for_shares()
 
     def destination_killed(self) -> None:
         self.destination.nodes[0].kill()
@@ -171,6 +167,49 @@ def test_faults_under_load(
                 scene.engine.wait_until_caught_up(name, source)
                 _assert_equal(source, destination, name, compacted=name in load.compacted)
         assert scene.engine.stop() == 0
+
+
+@pytest.mark.slow
+def test_how_often_a_dying_broker_fails_a_partition_that_is_filled_by_transactions(
+    clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str
+) -> None:
+    """Its coordinator may write a marker twice. Then the partition is FAILED, with the reason; a shift is never let pass."""
+    source, destination = clusters
+    randomness = random.Random(_SEED)
+    engine = start_engine(destination.bootstrap_servers, settings={"replication": {"gap_filling": "transactions"}})
+    scene = Scene(source, destination, engine, start_engine, randomness)
+    failures, rounds = 0, int(_ROUNDS or 30)
+    with Load(source.bootstrap_servers, topic_name, _SEED) as load:
+        engine.create_link("link", source.bootstrap_servers, topic_config_sync={"include": ["segment.bytes"]})
+        name = next(name for name in load.topics if name.endswith("-transactions"))
+        engine.create_mirror("link", name)
+        for number in range(rounds):
+            load.start()
+            scene.moment(0.8)
+            scene.destination_killed()
+            scene.moment(0.8)
+            load.stop()
+            wait_until(lambda: _is_done(engine, source, name), 60, "the mirror to catch up, or to fail")
+            if engine.state(name) == "FAILED":
+                failures += 1
+                found = [partition for partition in engine.mirror(name).partitions if partition.error]
+                log.warning("round %d: %s", number, found[0].error_message)
+                assert found[0].error == "FOREIGN_WRITE"
+                engine.delete_mirror(name)
+                engine.create_mirror("link", name)
+            else:
+                _assert_equal(source, destination, name, compacted=False)
+    log.warning("%d of %d kills failed the mirror", failures, rounds)
+    assert engine.stop() == 0
+
+
+def _is_done(engine: EngineProcess, source: KafkaCluster, name: str) -> bool:
+    """Whether each partition has failed, or ends where its source ends."""
+    ends = topics.log_ends(source.bootstrap_servers, name)
+    return all(
+        partition.error or partition.log_end_offset == ends[partition.partition]
+        for partition in engine.mirror(name).partitions
+    )
 
 
 def _assert_equal(source: KafkaCluster, destination: KafkaCluster, topic: str, *, compacted: bool) -> None:

@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import grpc
-
 from clusterlink_engine.devkit.kafka import KafkaCluster
-from clusterlink_proto import v1
 from tests.support import produce, sources, topics
 from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
@@ -37,29 +34,6 @@ def _assert_exact(source: KafkaCluster, destination: KafkaCluster, topic: str) -
     assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, raw=False)
 
 
-def _shards(engine: EngineProcess) -> dict[int, int]:
-    """How many shards each process has, by pid; nothing while none leads."""
-    with engine.api() as api:
-        try:
-            answer: v1.Engine = api.engine.GetEngine(v1.GetEngineRequest(), timeout=10)
-        except grpc.RpcError:
-            return {}
-    return {process.pid: process.shards for process in answer.processes}
-
-
-def _wait_for_shares(engine: EngineProcess, *others: EngineProcess) -> None:
-    """Waits until all these processes, and no others, have an even share."""
-    everybody = {engine.pid, *(other.pid for other in others)}
-
-    def is_even() -> bool:
-        shards = _shards(engine)
-        return (
-            shards.keys() == everybody and sum(shards.values()) == 64 and max(shards.values()) <= 64 // len(shards) + 1
-        )
-
-    wait_until(is_even, 40, "the processes to share the work")
-
-
 def _two_engines(
     source: KafkaCluster, start_engine: StartEngine, topic: str, **options: Any
 ) -> tuple[EngineProcess, EngineProcess]:
@@ -68,7 +42,7 @@ def _two_engines(
     first.create_link("link", source.bootstrap_servers)
     first.create_mirror("link", topic)
     second = start_engine(state_topic=first.state_topic, **options)
-    _wait_for_shares(first, second)
+    first.wait_for_shares(second)
     return first, second
 
 
@@ -106,14 +80,14 @@ def test_a_process_that_stops_leaves_its_work_to_the_other_one_at_once(
     _write(source_cluster, topic_name, 1)
     assert second.stop() == 0
     _write(source_cluster, topic_name, 2)
-    _wait_for_shares(first)
+    first.wait_for_shares()
     _assert_exact(source_cluster, destination_cluster, topic_name)
     third = start_engine(state_topic=first.state_topic)
-    _wait_for_shares(third, first)
+    third.wait_for_shares(first)
     _write(source_cluster, topic_name, 3)
     assert first.stop() == 0
     _write(source_cluster, topic_name, 4)
-    _wait_for_shares(third)
+    third.wait_for_shares()
     _assert_exact(source_cluster, destination_cluster, topic_name)
     assert third.state(topic_name) == "ACTIVE"
     assert third.stop() == 0
@@ -127,14 +101,14 @@ def test_a_process_that_is_killed_is_replaced(
     _write(source_cluster, topic_name, 1)
     second.kill()
     _write(source_cluster, topic_name, 2)
-    _wait_for_shares(first)
+    first.wait_for_shares()
     _assert_exact(source_cluster, destination_cluster, topic_name)
     third = start_engine(state_topic=first.state_topic)
-    _wait_for_shares(third, first)
+    third.wait_for_shares(first)
     _write(source_cluster, topic_name, 3)
     first.kill()
     _write(source_cluster, topic_name, 4)
-    _wait_for_shares(third)
+    third.wait_for_shares()
     _assert_exact(source_cluster, destination_cluster, topic_name)
 
 
@@ -156,7 +130,7 @@ def test_a_process_that_slept_wakes_up_beside_its_successor(
         os.kill(sleeper.pid, signal.SIGSTOP)
         try:
             _write(source_cluster, topic_name, 100 + seed)
-            _wait_for_shares(other)
+            other.wait_for_shares()
             _write(source_cluster, topic_name, 200 + seed)
         finally:
             os.kill(sleeper.pid, signal.SIGCONT)
@@ -165,7 +139,7 @@ def test_a_process_that_slept_wakes_up_beside_its_successor(
         assert "Traceback" not in sleeper.log()
         _assert_exact(source_cluster, destination_cluster, topic_name)
         first, second = other, start_engine(state_topic=other.state_topic)
-        _wait_for_shares(first, second)
+        first.wait_for_shares(second)
     assert first.state(topic_name) == "ACTIVE"
 
 
@@ -178,10 +152,10 @@ def test_an_engine_started_twice_by_mistake_works_and_listens_when_the_other_one
     first.create_link("link", source_cluster.bootstrap_servers)
     first.create_mirror("link", topic_name)
     second = start_engine(state_topic=first.state_topic, wait=False, settings={"api": {"listen": first.endpoint}})
-    _wait_for_shares(first, second)
+    first.wait_for_shares(second)
     assert "Trying again until it is free." in second.log()
     _write(source_cluster, topic_name, 1)
     assert first.stop() == 0
-    wait_until(lambda: bool(_shards(first)), 30, "the other process to listen there")
+    wait_until(lambda: bool(first.shards()), 30, "the other process to listen there")
     _write(source_cluster, topic_name, 2)
     _assert_exact(source_cluster, destination_cluster, topic_name)

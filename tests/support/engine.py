@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from clusterlink_engine.devkit import engine
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
@@ -71,6 +73,26 @@ class EngineProcess(engine.EngineProcess):
     def api(self) -> engine.EngineApi:
         """Its services on a channel of their own."""
         return engine.EngineApi(self.endpoint)
+
+    def shards(self) -> dict[int, int]:
+        """How many shards each process on the state has, by pid; nothing while none leads."""
+        with self.api() as api:
+            try:
+                answer: v1.Engine = api.engine.GetEngine(v1.GetEngineRequest(), timeout=10)
+            except grpc.RpcError:
+                return {}
+        return {process.pid: process.shards for process in answer.processes}
+
+    def wait_for_shares(self, *others: "EngineProcess") -> None:
+        """Waits until this process and the others, and nobody else, have an even share of the work."""
+        everybody = {self.pid, *(other.pid for other in others)}
+
+        def is_even() -> bool:
+            shards = self.shards()
+            is_shared = shards.keys() == everybody and sum(shards.values()) == 64
+            return is_shared and max(shards.values()) <= 64 // len(shards) + 1
+
+        wait_until(is_even, 40, "the processes to share the work")
 
     def log(self) -> str:
         """What it has printed."""

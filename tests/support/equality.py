@@ -13,8 +13,14 @@ def caught_up(source: KafkaCluster, destination: KafkaCluster, topic: str, mirro
 
 
 def assert_becomes_equal(
-    source: KafkaCluster, destination: KafkaCluster, topic: str, mirror: str = "", deadline: float = 60
+    source: KafkaCluster,
+    destination: KafkaCluster,
+    topic: str,
+    mirror: str = "",
+    deadline: float = 60,
+    *,
+    raw: bool = True,
 ) -> None:
     """Waits until the mirror has everything, and compares it."""
     wait_until(lambda: caught_up(source, destination, topic, mirror), deadline, f"the mirror of {topic} to catch up")
-    assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, mirror or topic)
+    assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, mirror or topic, raw=raw)
