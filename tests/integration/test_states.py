@@ -30,11 +30,15 @@ def test_an_open_transaction_holds_a_mirror_topic_and_says_so(
     sentence = "held at the last stable offset 10 of partition 0 by an open transaction"
     wait_until(lambda: engine.mirror(topic_name).state_detail == sentence, 30, "the mirror topic to be held")
     held = engine.mirror(topic_name).partitions
+    labels = f'{{link="link",partition="0",topic="{topic_name}"}}'
+    assert f"clusterlink_mirror_held_by_open_transaction{labels} 1.0" in engine.metrics()
+    assert f"clusterlink_mirror_lag_offsets{labels} 1.0" in engine.metrics()
     assert [partition.held_by_open_transaction for partition in held] == [True, False]
     assert (held[0].source_last_stable_offset, held[0].source_high_watermark, held[0].lag) == (10, 11, 1)
     writer.commit_transaction(30)
     wait_until(lambda: not engine.mirror(topic_name).state_detail, 30, "the mirror topic to go on")
     assert engine.state(topic_name) == "ACTIVE"
+    assert f"clusterlink_mirror_held_by_open_transaction{labels} 0.0" in engine.metrics()
 
 
 def test_the_time_of_entry_is_stamped_once(

@@ -1,7 +1,9 @@
 """The engine as a process of its own, with the calls that most tests make."""
 
+import re
 import secrets
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from tests.support import topics
 from tests.support.waiting import wait_until
 
 _CALL_SECONDS = 60.0
+_LABELS = re.compile(r"\{([^}]*)\}")
 _CRASHING_ENGINE = Path(__file__).with_name("crashing_engine.py")
 
 
@@ -94,6 +97,13 @@ class EngineProcess(engine.EngineProcess):
 
         wait_until(is_even, 40, "the processes to share the work")
 
+    def metrics(self) -> str:
+        """What it answers at /metrics, sorted labels and all."""
+        address = re.findall(r"metrics are at (http://\S+)", self.log())[-1]
+        with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 - http, as it says itself
+            text: str = answer.read().decode()
+        return _LABELS.sub(lambda labels: "{" + ",".join(sorted(labels[1].split(","))) + "}", text)
+
     def log(self) -> str:
         """What it has printed."""
         return self.log_file.read_text()
@@ -145,6 +155,24 @@ class EngineProcess(engine.EngineProcess):
             )
 
         wait_until(is_there, _CALL_SECONDS, f"{name} to be mirrored")
+
+    def promote(self, name: str) -> v1.MirrorTopic:
+        """Begins to promote a mirror topic."""
+        request = v1.PromoteMirrorTopicRequest(name=name)
+        answer: v1.MirrorTopic = self.mirror_topics.PromoteMirrorTopic(request, timeout=_CALL_SECONDS)
+        return answer
+
+    def cancel_promote(self, name: str) -> v1.MirrorTopic:
+        """Cancels a promote that waits."""
+        request = v1.CancelPromoteMirrorTopicRequest(name=name)
+        answer: v1.MirrorTopic = self.mirror_topics.CancelPromoteMirrorTopic(request, timeout=_CALL_SECONDS)
+        return answer
+
+    def failover(self, name: str, *, validate_only: bool = False) -> v1.MirrorTopic:
+        """Begins to fail a mirror topic over."""
+        request = v1.FailoverMirrorTopicRequest(name=name, validate_only=validate_only)
+        answer: v1.MirrorTopic = self.mirror_topics.FailoverMirrorTopic(request, timeout=_CALL_SECONDS)
+        return answer
 
     def delete_mirror(self, name: str, *, keep: bool = False) -> None:
         """Detaches or deletes a mirror topic."""

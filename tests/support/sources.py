@@ -6,7 +6,8 @@ Each maker answers how many records a `read_committed` consumer must find at lea
 import random
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
@@ -248,3 +249,16 @@ SOURCES = (
     Source("large", large),
     Source("ahead", ahead),
 )
+
+
+@contextmanager
+def open_transaction(bootstrap: str, topic: str) -> Iterator[None]:
+    """Keeps a transaction open that has written a record to partition 0; it is committed at the end."""
+    settings = {"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-open-{time.time_ns()}"}
+    writer = Producer(settings)
+    writer.init_transactions(_SECONDS)
+    writer.begin_transaction()
+    writer.produce(topic, b"not yet", partition=0)
+    writer.flush(_SECONDS)
+    yield
+    writer.commit_transaction(_SECONDS)

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
@@ -34,7 +34,8 @@ from clusterlink_engine.errors import (
     Side,
     is_retriable,
 )
-from clusterlink_engine.model.resources import Allocation, Link, PartitionProgress
+from clusterlink_engine.http.metrics import Metrics
+from clusterlink_engine.model.resources import Allocation, Link, MirrorTopic, PartitionProgress
 from clusterlink_engine.processes import identity, is_dead
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
@@ -129,6 +130,7 @@ class _Running:
         )
         self._local = Local(self._cluster, admin, side, Budget(settings.replication.buffer_bytes))
         self._lease = Lease()
+        self._metrics: Metrics | None = None
         self._plane = Plane(self._make_runtime, self._lease, side.gaps, self._tasks)
         self._watch = Watch(self._plane, self._topics, admin, self._tasks)
         self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
@@ -163,20 +165,29 @@ class _Running:
         self._members.start("membership", self._membership.run())
         standing = await self._membership.change(self._membership.standing)
         self._local.side.start()
+        if settings.http.listen:
+            self._metrics = Metrics(settings.http.listen, self._plane)
+            self._tasks.start("listen for http", self._listen(self._start_metrics))
         if self._membership.leads:
             await self._server.listen()
             await self._lead()
         else:
-            self._tasks.start("listen", self._listen())
+            self._tasks.start("listen", self._listen(self._server.listen))
             self._tasks.start("follow", self._follow(standing))
         log.info("engine %s of cluster %s listens on %s", __version__, self._cluster.cluster_id, self._server.address)
 
-    async def _listen(self) -> None:
-        """Listens for users as soon as the address is free: another process on this machine may have it."""
+    async def _start_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.start()
+            log.info("metrics are at http://%s/metrics", self._metrics.address)
+
+    @staticmethod
+    async def _listen(start: Callable[[], Awaitable[None]]) -> None:
+        """Listens as soon as the address is free: another process on this machine may have it."""
         waited = False
         while True:
             try:
-                return await self._server.listen()
+                return await start()
             except InvalidArgumentError as error:
                 if not waited:
                     log.warning("%s Trying again until it is free.", error)
@@ -274,6 +285,7 @@ class _Running:
             on_fatal=self._end,
             on_metadata=self._watch.remote_seen,
             on_retired=self._plane.retired,
+            on_desired=self._store_desired,
             watcher=watcher,
         )
 
@@ -282,6 +294,13 @@ class _Running:
             await self._workforce.store(self._membership.member_id, records)
         else:
             await self._following.store(records)
+
+    async def _store_desired(self, mirror: MirrorTopic, desired: Mapping[str, str]) -> None:
+        state = self._watch.state
+        if state is not None:
+            await state.change(
+                state.mirrors, mirror.name, lambda stored: stored.model_copy(update={"desired": dict(desired)})
+            )
 
     def _local_seen(self, metadata: Metadata) -> None:
         self._watch.local_seen(metadata)
@@ -328,6 +347,8 @@ class _Running:
         if hasattr(self, "_membership"):
             await self._membership.leave()  # now others may begin
         await self._server.stop(0)
+        if self._metrics is not None:
+            await self._metrics.stop()
         await self._store.close()  # last: what came before had something to store
         self._cluster.close()
 

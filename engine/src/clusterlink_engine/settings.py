@@ -117,6 +117,13 @@ class LocalCluster(Security):
         return value
 
 
+def _on_loopback(address: str) -> str:
+    host, _ = parse_address(address)
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError(f"{host} is not a loopback address, and this version has neither TLS nor authentication")
+    return address
+
+
 class Api(Section):
     """The gRPC API."""
 
@@ -126,10 +133,19 @@ class Api(Section):
     @field_validator("listen")
     @classmethod
     def _loopback(cls, value: str) -> str:
-        host, _ = parse_address(value)
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError(f"{host} is not a loopback address, and this version has neither TLS nor authentication")
-        return value
+        return _on_loopback(value)
+
+
+class Http(Section):
+    """What is read over HTTP: metrics at /metrics, in Prometheus' text format."""
+
+    listen: str = "127.0.0.1:7172"
+    """Address `host:port`. Loopback only. Port 0 takes a free one; empty: nothing is offered."""
+
+    @field_validator("listen")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        return value and _on_loopback(value)
 
 
 class Limits(Section):
@@ -185,6 +201,7 @@ class Settings(Section):
 
     local_cluster: LocalCluster
     api: Api = Api()
+    http: Http = Http()
     limits: Limits = Limits()
     state: State = State()
     replication: Replication = Replication()

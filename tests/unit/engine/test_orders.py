@@ -5,7 +5,7 @@ import pytest
 from clusterlink_engine.control.orders import Order, Report
 from clusterlink_engine.replication.status import PartitionStatus
 
-STATUS = PartitionStatus("COPYING", 0, 7, 0, 7, 9, 7, True, False, True, True, 0, 3, True, 0, -1, -1, 12)
+STATUS = PartitionStatus("COPYING", 0, 7, 0, 7, 9, 7, True, False, True, True, 0, 3, True, 0, -1, -1, 12, False)
 
 
 @pytest.mark.parametrize(

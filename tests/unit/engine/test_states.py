@@ -46,6 +46,8 @@ PRECEDENCE: list[tuple[MirrorTopicState, dict[str, Any]]] = [
     (MirrorTopicState.PAUSED, {"paused": True}),
     (MirrorTopicState.LINK_FAILED, {"link": LinkState.FAILED}),
     (MirrorTopicState.FAILED, {"has_failed": True}),
+    (MirrorTopicState.PENDING_STOPPED, {"is_stopping": True}),
+    (MirrorTopicState.STOPPED, {"is_stopped": True}),
     (MirrorTopicState.CREATING, {"exists": False}),
 ]
 
@@ -66,6 +68,7 @@ def test_what_ends_by_itself_is_what_no_user_brought_about_or_has_to_mend() -> N
         MirrorTopicState.CREATING,
         MirrorTopicState.SEEDING,
         MirrorTopicState.SOURCE_UNAVAILABLE,
+        MirrorTopicState.PENDING_STOPPED,
     }
 
 

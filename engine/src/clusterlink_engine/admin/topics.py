@@ -103,6 +103,8 @@ class ConfluentTopicAdmin:
         )
 
     async def _alter(self, topic: str, entries: Sequence[ConfigEntry]) -> None:
+        if not entries:
+            return
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=list(entries))
         futures = self._client.incremental_alter_configs([resource], request_timeout=self._timeout)
         with self._translated(f'Changing settings of the topic "{topic}"'):

@@ -15,6 +15,7 @@ from clusterlink_engine.model.resources import (
     Failure,
     Link,
     MirrorTopic,
+    Stop,
     Worker,
 )
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
@@ -25,6 +26,11 @@ from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.settings import Limits
 from clusterlink_proto import v1
 
+_STOPS = {
+    None: v1.MIRROR_TOPIC_STOP_UNSPECIFIED,
+    Stop.PROMOTE: v1.MIRROR_TOPIC_STOP_PROMOTE,
+    Stop.FAILOVER: v1.MIRROR_TOPIC_STOP_FAILOVER,
+}
 _GAP_FILLING = {
     None: v1.GAP_FILLING_UNSPECIFIED,
     GapFillingWay.MARKERS: v1.GAP_FILLING_MARKERS,
@@ -127,6 +133,7 @@ class MirrorNow:
         failures: Why partitions stopped for good.
         statuses: Of the partitions that a process mirrors.
         lost_offsets: By partition, how many offsets the source deleted before they were mirrored.
+        waits_for: What its promote or failover waits for; empty if for nothing.
     """
 
     entered: Entered[MirrorTopicState]
@@ -134,6 +141,7 @@ class MirrorNow:
     failures: Mapping[int, Failure]
     statuses: Mapping[int, PartitionStatus]
     lost_offsets: Mapping[int, int]
+    waits_for: str
 
 
 def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool = False) -> v1.MirrorTopic:
@@ -148,13 +156,15 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         replication_factor=max(stored.replication_factor, 0),
         config=stored.config,
         paused=stored.paused,
+        stop=_STOPS[stored.stop],
     )
     if now is not None:
         state = now.entered.state
         message.state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
         message.state_since.FromDatetime(now.entered.since)
         seconds = (datetime.now(UTC) - now.entered.since).total_seconds()
-        message.state_detail = state_detail(state, stored, now.failures.keys(), now.statuses, seconds)
+        detail = state_detail(state, stored, now.failures.keys(), now.statuses, seconds)
+        message.state_detail = now.waits_for if state is MirrorTopicState.PENDING_STOPPED else detail
         if state is MirrorTopicState.FAILED:
             failure = now.failures[min(now.failures)]
             message.error, message.error_message = failure.error, failure.message

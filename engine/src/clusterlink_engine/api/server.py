@@ -221,7 +221,21 @@ class Server:
         async def resume(request: v1.ResumeMirrorTopicRequest) -> v1.MirrorTopic:
             return answer(await topics.resume(request.name, request.link))
 
+        async def promote(request: v1.PromoteMirrorTopicRequest) -> v1.MirrorTopic:
+            mirror = await topics.promote(request.name, request.link, validate_only=request.validate_only)
+            return answer(mirror, partitions=True)
+
+        async def cancel_promote(request: v1.CancelPromoteMirrorTopicRequest) -> v1.MirrorTopic:
+            return answer(await topics.cancel_promote(request.name, request.link))
+
+        async def failover(request: v1.FailoverMirrorTopicRequest) -> v1.MirrorTopic:
+            mirror = await topics.failover(request.name, request.link, validate_only=request.validate_only)
+            return answer(mirror, partitions=True)
+
         return {
+            "PromoteMirrorTopic": promote,
+            "CancelPromoteMirrorTopic": cancel_promote,
+            "FailoverMirrorTopic": failover,
             "CreateMirrorTopic": create,
             "GetMirrorTopic": get,
             "ListMirrorTopics": list_all,
@@ -292,5 +306,6 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
         engine.view.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
+        engine.mirror_topics.waits_for(mirror.name),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

@@ -21,7 +21,7 @@ from clusterlink_engine.errors import (
     NotFoundError,
     WrongClusterError,
 )
-from clusterlink_engine.model.resources import Link, RemoteCluster, TopicConfigSync
+from clusterlink_engine.model.resources import Link, Phase, RemoteCluster, TopicConfigSync
 from clusterlink_engine.model.specs import LinkSpec
 from clusterlink_engine.settings import Limits
 from clusterlink_engine.wire import logs
@@ -136,7 +136,10 @@ class Links:
         """
         async with self._state.locked("link", name):
             self.get(name)
-            await self._state.write(gone={name: "link"}, guard=lambda: self._check_empty(name))
+            history = {
+                mirror.name: "mirror" for mirror in self._state.mirrors_of(name) if mirror.phase is Phase.STOPPED
+            }
+            await self._state.write(gone={**history, name: "link"}, guard=lambda: self._check_empty(name))
         log.info("link %s deleted", name)
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
@@ -169,7 +172,7 @@ class Links:
                 )
 
     def _check_empty(self, name: str) -> None:
-        mirrors = self._state.mirrors_of(name)
+        mirrors = [mirror for mirror in self._state.mirrors_of(name) if mirror.phase is not Phase.STOPPED]
         if mirrors:
             first = ", ".join(mirror.name for mirror in mirrors[:5]) + (", ..." if len(mirrors) > 5 else "")
             raise FailedPreconditionError(

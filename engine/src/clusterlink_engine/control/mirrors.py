@@ -13,6 +13,7 @@ from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.runtime import LinkRuntime, Local
 from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
+from clusterlink_engine.control.stopping import Stopping
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
@@ -24,9 +25,9 @@ from clusterlink_engine.errors import (
     NotFoundError,
     is_retriable,
 )
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase, Stop
 from clusterlink_engine.model.specs import MirrorTopicSpec
-from clusterlink_engine.model.topic_settings import mirror_settings
+from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire.cluster import TopicInfo
 
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 _FIRST_PROBE_SECONDS = 5.0
 
 _SOURCE = "mirror_topic.source_topic"
+
+# Phases in which there is nothing to finish, or somebody else does.
+_AT_REST = (Phase.ACTIVE, Phase.PROMOTING, Phase.SEALING, Phase.STOPPED)
 
 
 class MirrorTopics:
@@ -52,6 +56,7 @@ class MirrorTopics:
         self._tasks = tasks
         self._finishing: set[str] = set()
         self._seeding: dict[str, asyncio.Task[None]] = {}
+        self._stopping: dict[str, Stopping] = {}
 
     def get(self, name: str, link: str = "") -> MirrorTopic:
         """Answers a mirror topic; of a certain link, if one is named.
@@ -74,7 +79,9 @@ class MirrorTopics:
     def go_on(self) -> None:
         """Finishes what an earlier process had begun."""
         for mirror in list(self._state.mirrors.values()):
-            if mirror.phase is not Phase.ACTIVE:
+            if mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+                self._start_stopping(mirror.name)
+            elif mirror.phase not in (Phase.ACTIVE, Phase.STOPPED):
                 self._go_on(mirror)
 
     async def create(self, spec: MirrorTopicSpec, client_token: str, *, validate_only: bool) -> MirrorTopic:
@@ -124,7 +131,7 @@ class MirrorTopics:
                     reason="IMMUTABLE_FIELD",
                 )
         async with self._state.locked("mirror", name):
-            mirror = self.get(name, link)
+            mirror = self._live(name, link)
             owner = self._link(mirror.link)
             spec = MirrorTopicSpec(mirror.link, mirror.source_topic, config=dict(config) if fields else mirror.config)
             spec.check(owner.topic_config_sync.include)
@@ -139,7 +146,7 @@ class MirrorTopics:
     async def pause(self, name: str, link: str) -> MirrorTopic:
         """Stops a mirror topic; paused already: nothing happens."""
         async with self._state.locked("mirror", name):
-            if self.get(name, link).paused:
+            if self._live(name, link).paused:
                 return self.get(name, link)
             mirror = await self._change(name, {"paused": True})
             await self._workforce.stopped(name)
@@ -148,26 +155,161 @@ class MirrorTopics:
     async def resume(self, name: str, link: str) -> MirrorTopic:
         """Lets a mirror topic go on; not paused: nothing happens."""
         async with self._state.locked("mirror", name):
-            if not self.get(name, link).paused:
+            if not self._live(name, link).paused:
                 return self.get(name, link)
             return await self._change(name, {"paused": False})
 
+    async def promote(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
+        """Makes a mirror topic a topic like any other as soon as it has everything that its source has.
+
+        Returns when that is begun; asked for already: nothing happens.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: Its state does not allow it.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self.get(name, link)
+            if mirror.phase is Phase.PROMOTING:
+                return mirror
+            self._check_stoppable(mirror)
+            if self._state.failures(mirror):
+                raise FailedPreconditionError(
+                    f'The mirror topic "{name}" has FAILED and will never have everything; fail over instead.',
+                    field="name",
+                    reason="MIRROR_TOPIC_FAILED",
+                )
+            if validate_only:
+                return mirror
+            changed = await self._change(name, {"phase": Phase.PROMOTING, "stop": Stop.PROMOTE, "paused": False})
+            self._start_stopping(name)
+            return changed
+
+    async def cancel_promote(self, name: str, link: str) -> MirrorTopic:
+        """Lets a mirror topic that waits for its promote be a mirror topic as before.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: It does not wait, or not any more.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self.get(name, link)
+            if mirror.phase is not Phase.PROMOTING:
+                raise FailedPreconditionError(
+                    f'The mirror topic "{name}" does not wait for a promote'
+                    + (", which is being finished and cannot be cancelled any more." if mirror.stop else "."),
+                    field="name",
+                    reason="NOT_PROMOTING",
+                )
+            return await self._change(name, {"phase": Phase.ACTIVE, "stop": None})
+
+    async def failover(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
+        """Makes a mirror topic a topic like any other with what it has; its source is not asked.
+
+        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: Its state does not allow it.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self.get(name, link)
+            if mirror.phase is Phase.SEALING:
+                return mirror
+            if mirror.phase is not Phase.PROMOTING:
+                self._check_stoppable(mirror)
+            if validate_only:
+                return mirror
+            changed = await self._change(name, {"phase": Phase.SEALING, "stop": Stop.FAILOVER})
+            self._start_stopping(name)
+            return changed
+
+    def waits_for(self, name: str) -> str:
+        """Answers what a promote or failover waits for, for people; empty if for nothing."""
+        stopping = self._stopping.get(name)
+        return stopping.waits_for if stopping is not None else ""
+
+    def _check_stoppable(self, mirror: MirrorTopic) -> None:
+        """Raises FailedPreconditionError unless a mirror topic can be promoted or failed over."""
+        if mirror.phase is Phase.STOPPED:
+            raise FailedPreconditionError(
+                f'The topic "{mirror.name}" has already stopped its mirror from "{mirror.link}".',
+                field="name",
+                reason="MIRROR_TOPIC_STOPPED",
+            )
+        statuses = self._workforce.statuses(mirror.name).values()
+        if mirror.phase is not Phase.ACTIVE or any(status.is_seeding for status in statuses):
+            raise FailedPreconditionError(
+                f'The mirror topic "{mirror.name}" still holds, or gets, offsets that nobody may see; wait until it is ACTIVE.',
+                field="name",
+                reason="MIRROR_TOPIC_NOT_READY",
+            )
+
+    def _start_stopping(self, name: str) -> None:
+        if name not in self._stopping:
+            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._admin)
+            task = self._tasks.start(f"stop {name}", stopping.run())
+            task.add_done_callback(lambda _: self._stopped(name))
+
+    def _stopped(self, name: str) -> None:
+        del self._stopping[name]
+        mirror = self._state.mirrors.get(name)
+        if mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+            self._start_stopping(name)  # asked for again, between the last look and the end
+
     async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:
-        """Ends a mirror: detaches the topic, or deletes it.
+        """Ends a mirror: detaches the topic, or deletes it; forgets one that is STOPPED.
 
         A topic whose creation was never finished is deleted in either case: there is nothing to keep.
 
         Raises:
             NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: It is STOPPED, and its topic, which is no mirror any more, should be deleted.
             KafkaError: The local cluster did not answer. A detach did not happen; a deletion goes on by itself.
         """
         async with self._state.locked("mirror", name):
             mirror = self.get(name, link)
-            if keep_topic and mirror.phase is Phase.ACTIVE:
+            if mirror.phase is Phase.STOPPED:
+                await self._forget(mirror, keep_topic=keep_topic)
+                return
+            if mirror.phase is Phase.SEALING:
+                raise FailedPreconditionError(
+                    f'The mirror topic "{name}" is being stopped; wait until it is STOPPED.',
+                    field="name",
+                    reason="STOPPING",
+                )
+            if keep_topic and mirror.phase in (Phase.ACTIVE, Phase.PROMOTING):
                 await self._detach(await self._change(name, {"phase": Phase.DETACHING}))
                 return
             self._stop_seeding(name)
             await self._complete_or_go_on(await self._change(name, {"phase": Phase.DELETING}))
+
+    async def _forget(self, mirror: MirrorTopic, *, keep_topic: bool) -> None:
+        if not keep_topic:
+            raise FailedPreconditionError(
+                f'The topic "{mirror.name}" is no mirror any more, and others may have written to it; the engine does not '
+                "delete it. Forget the mirror with KEEP_TOPIC, and delete the topic yourself.",
+                field="topic_disposal",
+                reason="MIRROR_TOPIC_STOPPED",
+            )
+        progress = [name for name in self._state.partitions if name.rpartition("/")[0] == mirror.name]
+        await self._state.write(gone={mirror.name: "mirror", **dict.fromkeys(progress, "partition")})
+
+    def _live(self, name: str, link: str) -> MirrorTopic:
+        """Answers a mirror topic that is not being stopped.
+
+        Raises:
+            NotFoundError: There is none.
+            FailedPreconditionError: It is being stopped, or has been.
+        """
+        mirror = self.get(name, link)
+        if mirror.stop is not None:
+            raise FailedPreconditionError(
+                f'The mirror topic "{name}" is {"no mirror any more" if mirror.phase is Phase.STOPPED else "being stopped"}.',
+                field="name",
+                reason="MIRROR_TOPIC_STOPPED",
+            )
+        return mirror
 
     # Creating.
 
@@ -281,7 +423,10 @@ class MirrorTopics:
     async def _create_topic(self, mirror: MirrorTopic, runtime: LinkRuntime, *, first: bool) -> MirrorTopic:
         # The cluster's default of the replication factor is not known before the topic is there; the sync mends what
         # depends on it.
-        settings = await self._settings(mirror, runtime)
+        source = (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic]
+        settings = await self._settings(mirror, source)
+        include = self._link(mirror.link).topic_config_sync.include
+        desired = desired_settings(source, include=include, overrides=mirror.config)
         is_compacted = "compact" in settings.get("cleanup.policy", "")
         begin = await begin_of(runtime.cluster, mirror, self._link(mirror.link), is_compacted=is_compacted)
         try:
@@ -305,13 +450,14 @@ class MirrorTopics:
             "first_offsets": begin.first_offsets,
             "seed_until": begin.seed_until,
             "replication_factor": await self._topics.replication_factor(mirror.name),
+            "desired": desired,
         }
         return await self._change(mirror.name, created)
 
-    async def _settings(self, mirror: MirrorTopic, runtime: LinkRuntime) -> dict[str, str]:
-        """Answers the settings of a mirror topic that is seeded."""
+    async def _settings(self, mirror: MirrorTopic, source: Mapping[str, str]) -> dict[str, str]:
+        """Answers the settings of a mirror topic that is seeded; `source` are those of its source topic."""
         return mirror_settings(
-            (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic],
+            source,
             known=await self._topics.known_settings(),
             include=self._link(mirror.link).topic_config_sync.include,
             overrides=mirror.config,
@@ -335,7 +481,8 @@ class MirrorTopics:
         while True:
             try:
                 async with self._state.locked("mirror", name):
-                    await self._admin.alter(name, await self._settings(mirror, self._plane[mirror.link]))
+                    source = await self._plane[mirror.link].admin.settings([mirror.source_topic])
+                    await self._admin.alter(name, await self._settings(mirror, source[mirror.source_topic]))
                     await self._change(name, {"phase": Phase.ACTIVE})
                     self._seeding.pop(name, None)
                 break
@@ -357,7 +504,7 @@ class MirrorTopics:
         while True:
             async with self._state.locked("mirror", name):
                 mirror = self._state.mirrors.get(name)
-                if mirror is None or mirror.phase is Phase.ACTIVE or name in self._seeding:
+                if mirror is None or mirror.phase in _AT_REST or name in self._seeding:
                     return
                 try:
                     await self._complete(mirror)

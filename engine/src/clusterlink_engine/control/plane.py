@@ -8,7 +8,7 @@ from clusterlink_engine.control.orders import Key, Order
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime
 from clusterlink_engine.control.shards import shard_of
 from clusterlink_engine.control.view import View
-from clusterlink_engine.model.resources import Link, MirrorTopic, Phase, Stored
+from clusterlink_engine.model.resources import MIRRORED, Link, MirrorTopic, Phase, Stored
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gaps import GapFilling
 from clusterlink_engine.replication.status import PartitionStatus, status_of
@@ -195,7 +195,8 @@ class Plane:
             return
         link = self.view.links[mirror.link]
         tenures: dict[int, Tenure] = {}
-        if mirror.phase in (Phase.SEEDING, Phase.ACTIVE) and not mirror.paused and not link.paused:
+        is_sealing = mirror.phase is Phase.SEALING  # whatever is paused
+        if is_sealing or (mirror.phase in MIRRORED and not mirror.paused and not link.paused):
             failures = self.view.failures(mirror)
             present = {cursor.index for cursor in runtime.replication.cursors(mirror.name)}
             for index in range(mirror.partition_count):
@@ -204,6 +205,9 @@ class Plane:
                 if tenure is not None and (index not in failures or index in present):
                     tenures[index] = tenure
         runtime.replication.mirror(mirror, tenures)
+        if is_sealing:
+            for cursor in runtime.replication.cursors(mirror.name):
+                cursor.seal()
         if mirror.phase is Phase.ACTIVE:
             for cursor in runtime.replication.cursors(mirror.name):
                 if cursor.core.hold_at is not None:  # it was seeded

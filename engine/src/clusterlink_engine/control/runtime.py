@@ -1,14 +1,14 @@
 """Links at work: for each stored link its remote cluster, replication and syncs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin, TopicAdmin
 from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import KafkaError, Side, WrongClusterError
 from clusterlink_engine.model.properties import value_of
-from clusterlink_engine.model.resources import Link, MirrorTopic, Phase, RemoteCluster
+from clusterlink_engine.model.resources import MIRRORED, Link, MirrorTopic, Phase, RemoteCluster
 from clusterlink_engine.model.states import LinkFacts, LinkState, link_state
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor, Watcher
@@ -63,6 +63,7 @@ class LinkRuntime:
         on_fatal: FatalHandler,
         on_metadata: Callable[[str, Metadata], None],
         on_retired: Callable[[Cursor], None],
+        on_desired: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
         watcher: Watcher,
     ) -> None:
         self.name = link.name
@@ -89,7 +90,11 @@ class LinkRuntime:
             watcher=watcher,
         )
         self.config_sync = TopicConfigSync(
-            self.admin, local.admin, lambda: view().links.get(link.name, link), self._mirrors_in_step
+            self.admin,
+            local.admin,
+            lambda: view().links.get(link.name, link),
+            self._mirrors_in_step,
+            on_desired,
         )
 
     def is_outdated(self, link: Link) -> bool:
@@ -104,9 +109,7 @@ class LinkRuntime:
     def lead(self) -> None:
         """This process looks after what belongs to the link as a whole; called again whenever its mirror topics change."""
         self.replication.watch_sources(
-            mirror.source_topic
-            for mirror in self._view().mirrors_of(self.name)
-            if mirror.phase in (Phase.SEEDING, Phase.ACTIVE)
+            mirror.source_topic for mirror in self._view().mirrors_of(self.name) if mirror.phase in MIRRORED
         )
         if not self._leads:
             self._leads = True
@@ -146,5 +149,5 @@ class LinkRuntime:
         return [
             mirror
             for mirror in view.mirrors_of(self.name)
-            if mirror.phase is Phase.ACTIVE and not mirror.paused and not view.failures(mirror)
+            if mirror.phase in (Phase.ACTIVE, Phase.PROMOTING) and not mirror.paused and not view.failures(mirror)
         ]

@@ -76,7 +76,9 @@ class StateWatch:
         return mirror_topic_state(
             MirrorTopicFacts(
                 link=link,
-                exists=mirror.phase in (Phase.SEEDING, Phase.ACTIVE),
+                exists=mirror.phase not in (Phase.CREATING, Phase.DELETING, Phase.DETACHING),
+                is_stopped=mirror.phase is Phase.STOPPED,
+                is_stopping=mirror.phase in (Phase.PROMOTING, Phase.SEALING),
                 has_failed=bool(self._view.failures(mirror)),
                 paused=mirror.paused,
                 is_source_readable=not any(not status.has_source or status.fetch_error for status in statuses),

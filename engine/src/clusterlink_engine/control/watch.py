@@ -11,7 +11,7 @@ from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge_source
 from clusterlink_engine.model.properties import value_of
-from clusterlink_engine.model.resources import MirrorTopic, Phase
+from clusterlink_engine.model.resources import MIRRORED, MirrorTopic
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Metadata, TopicInfo
 from clusterlink_engine.wire.codes import Code
@@ -78,7 +78,7 @@ class Watch:
         return [
             mirror
             for mirror in view.mirrors.values()
-            if mirror.phase in (Phase.SEEDING, Phase.ACTIVE)
+            if mirror.phase in MIRRORED
             and link in (None, mirror.link)
             and not mirror.paused
             and not view.links[mirror.link].paused

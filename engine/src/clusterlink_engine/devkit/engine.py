@@ -52,6 +52,7 @@ class EngineProcess:
         sections: dict[str, dict[str, object]] = {
             "local_cluster": {"bootstrap_servers": bootstrap_servers.split(",")},
             "api": {"listen": self.endpoint},
+            "http": {"listen": "127.0.0.1:0"},
         }
         for name, section in (settings or {}).items():
             sections.setdefault(name, {}).update(section)

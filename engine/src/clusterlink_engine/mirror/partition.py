@@ -181,6 +181,7 @@ class Partition:
         bulk_until: Gaps below this offset are filled with records, which the mirror's cleaner removes, instead of markers.
             Written by the cursor.
         hold_at: Nothing that ends above this offset is written; None for no such limit. Written by the cursor.
+        is_sealing: Whether nothing more is fetched, and one offset is filled as the last thing; for good.
         last_filler: The offset of the last filler record that was planned below `bulk_until`; -1 if there was none.
     """
 
@@ -220,6 +221,7 @@ class Partition:
         self.bulk_until = 0
         self.hold_at: int | None = None
         self.last_filler = -1
+        self.is_sealing = False
         # Producer ids other than the link's that fill gaps, or have filled some; and whether they do now.
         self._fillers: frozenset[int] = frozenset()
         self._by_transactions = False
@@ -286,7 +288,7 @@ class Partition:
     @property
     def may_fetch(self) -> bool:
         """Whether what the source answers at `fetch_offset` could be used."""
-        return self.phase is Phase.COPYING and self._refusal is None
+        return self.phase is Phase.COPYING and self._refusal is None and not self.is_sealing
 
     @property
     def may_probe(self) -> bool:
@@ -449,6 +451,22 @@ class Partition:
         self.next_offset = gap.end
         return self._fill_epoch
 
+    def seal(self) -> None:
+        """Nothing more is mirrored; what was planned and not sent is dropped by the caller."""
+        self.is_sealing = True
+        self._refusal = None
+        self.fetch_offset = max(self.next_offset, self.log_end)
+
+    def begin_seal(self) -> Gap:
+        """Answers the last gap, to be written like others; only while `is_idle`.
+
+        It takes an offset that the source does not have, or has for something else: from then on the logs differ. Its marker is
+        in a new epoch, so that whatever an earlier owner may have sent is refused.
+        """
+        self._fill_epoch = min(max(self._epoch, self._fill_epoch) + 1, LAST_EPOCH)
+        self.fetch_offset = self.next_offset + 1
+        return Gap(self.next_offset, self.next_offset + 1)
+
     def acknowledge(self, appended: Appended | None, base_offset: int, message: str) -> Action:
         """The oldest unanswered batch was answered.
 
@@ -591,7 +609,7 @@ class Partition:
         if self.log_end < self._first_offset:
             self._tail_unproven = False
             return self._seed(self._first_offset, lost=0)
-        if self._tail_unproven:
+        if self._tail_unproven and not self.is_sealing:  # a source that may be gone cannot confirm it
             self.fetch_offset -= 1
         return None
 

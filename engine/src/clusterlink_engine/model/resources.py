@@ -82,10 +82,29 @@ class Phase(StrEnum):
     """The topic exists and is written to, and holds fillers that nobody may see; its settings are those of seeding."""
     ACTIVE = "ACTIVE"
     """The topic exists and is written to by this link alone."""
+    PROMOTING = "PROMOTING"
+    """As ACTIVE, until the mirror has everything that the source has."""
+    SEALING = "SEALING"
+    """Nothing more is mirrored. The last offset is being filled, and the topic's own settings are put in place."""
+    STOPPED = "STOPPED"
+    """The topic is a topic like any other; the record is its history."""
     DETACHING = "DETACHING"
     """The topic is not written to any more, and will be kept."""
     DELETING = "DELETING"
     """The topic is to be deleted by its id; it may be gone already."""
+
+
+# The phases in which the source is copied, unless something is paused.
+MIRRORED = frozenset({Phase.SEEDING, Phase.ACTIVE, Phase.PROMOTING})
+
+
+class Stop(StrEnum):
+    """How a mirror topic became a topic like any other."""
+
+    PROMOTE = "PROMOTE"
+    """When it had everything that the source had."""
+    FAILOVER = "FAILOVER"
+    """With what it had."""
 
 
 class Failure(Stored):
@@ -119,6 +138,11 @@ class MirrorTopic(Named):
     topic that was taken up again."""
     first_offsets: dict[int, int] = Field(default_factory=dict)
     """Where each partition of the mirror begins; 0 where none is given. Set once, with the topic."""
+    stop: Stop | None = None
+    """Not None from PROMOTING or SEALING on."""
+    desired: dict[str, str] = Field(default_factory=dict)
+    """Settings that mirroring overrides, with the values that the topic gets when it is STOPPED. Others of them get the local
+    cluster's defaults."""
     seed_until: dict[int, int] = Field(default_factory=dict)
     """Below this offset the gaps of a compacted topic are filled with records while phase is SEEDING. Set once."""
     client_token: str = ""

@@ -37,11 +37,20 @@ class MirrorTopicState(StrEnum):
     FAILED = "FAILED"
     """At least one partition stopped for good. The others go on."""
     LINK_FAILED = "LINK_FAILED"
+    PENDING_STOPPED = "PENDING_STOPPED"
+    """Being promoted or failed over."""
+    STOPPED = "STOPPED"
+    """A topic like any other."""
 
     @property
     def ends_by_itself(self) -> bool:
         """Whether nobody has to do anything for it to end."""
-        return self in {MirrorTopicState.CREATING, MirrorTopicState.SEEDING, MirrorTopicState.SOURCE_UNAVAILABLE}
+        return self in {
+            MirrorTopicState.CREATING,
+            MirrorTopicState.SEEDING,
+            MirrorTopicState.SOURCE_UNAVAILABLE,
+            MirrorTopicState.PENDING_STOPPED,
+        }
 
 
 class MirrorError(StrEnum):
@@ -90,6 +99,10 @@ class MirrorTopicFacts:
     link: LinkState = LinkState.ACTIVE
     exists: bool = True
     """Whether its topic is there for good: neither being created nor being deleted."""
+    is_stopped: bool = False
+    """Whether it is a topic like any other."""
+    is_stopping: bool = False
+    """Whether it is being promoted or failed over."""
     has_failed: bool = False
     """Whether at least one partition stopped for good."""
     paused: bool = False
@@ -102,6 +115,8 @@ def mirror_topic_state(facts: MirrorTopicFacts) -> MirrorTopicState:
     """Answers a mirror topic's state, in the order of `link_state`."""
     conditions = {
         MirrorTopicState.CREATING: not facts.exists,
+        MirrorTopicState.STOPPED: facts.is_stopped,
+        MirrorTopicState.PENDING_STOPPED: facts.is_stopping,
         MirrorTopicState.FAILED: facts.has_failed,
         MirrorTopicState.LINK_FAILED: facts.link is LinkState.FAILED,
         MirrorTopicState.PAUSED: facts.paused,

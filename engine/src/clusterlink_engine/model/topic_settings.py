@@ -88,6 +88,14 @@ def check_overrides(config: Mapping[str, str], include: Collection[str], field: 
             )
 
 
+def desired_settings(
+    source: Mapping[str, str], *, include: Collection[str], overrides: Mapping[str, str]
+) -> dict[str, str]:
+    """Answers what mirroring overrides and is wanted nevertheless; arguments as in `mirror_settings`."""
+    wanted = {name: source[name] for name in synced_names(include) if name in source}
+    return {name: value for name, value in sorted({**wanted, **overrides}.items()) if name in FORCED}
+
+
 def mirror_settings(
     source: Mapping[str, str],
     *,

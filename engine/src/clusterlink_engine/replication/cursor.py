@@ -76,6 +76,7 @@ class Cursor:
         settled: Set once both logs have been read; or, by `control`, once the partition's failure is stored.
         trim_to: Offset below which the mirror's records are to be deleted; None for nothing.
         offsets_filled: How many offsets were filled by markers or empty transactions since this process owns it.
+        is_sealed: Whether the last offset that this link will ever write is written.
         fetch_error: Kafka's code of the last fetch that was refused; 0 once one was not.
     """
 
@@ -112,6 +113,8 @@ class Cursor:
         self.trim_to: int | None = None
         self.offsets_filled = 0
         self.fetch_error = 0
+        self.is_sealed = False
+        self._seal: Gap | None = None
         self._watcher = watcher
         self._stopping = False
         self._drained = asyncio.Event()
@@ -261,6 +264,7 @@ class Cursor:
         if not code:
             self.apply(self.core.acknowledge(None, answer.base_offset, ""))
             self._probe_backoff.reset()
+            self.go_on_sealing()
         else:
             detail = f"{name_of(code)}, {answer.message}" if answer.message else name_of(code)
             log.info("%s-%d: a batch was not taken: %s", self.topic, self.index, detail)
@@ -283,6 +287,20 @@ class Cursor:
         self._filling = gap
         return gap, self.core.begin_fill(gap)
 
+    def seal(self) -> None:
+        """Nothing more is mirrored: what is in flight is answered, then one offset is filled as the last thing."""
+        if not self.core.is_sealing:
+            self._drop_queue()
+            self.core.seal()
+        self.go_on_sealing()
+
+    def go_on_sealing(self) -> None:
+        """Begins to fill the last offset, if it is time."""
+        if self.core.is_sealing and not self.is_sealed and self.core.is_idle and not self._queue:
+            self._seal = self.core.begin_seal()
+            self._queue.append(self._seal)
+            self.offer()
+
     @property
     def is_filling(self) -> bool:
         """Whether a gap was handed out and not answered."""
@@ -295,6 +313,8 @@ class Cursor:
             self.offsets_filled += gap.end - gap.first
             self._probe_backoff.reset()
         self.apply(self.core.filled(log_end))
+        self.is_sealed |= gap is not None and gap == self._seal and gap.end == log_end
+        self.go_on_sealing()
         self.offer()
         self._probe_if_it_can()
         self._check_drained()
@@ -363,6 +383,7 @@ class Cursor:
         self.wanted_probe = None
         self.settled_at = None
         self.unsteady_readings = 0
+        self.go_on_sealing()
         if self.source is not None:
             self.source.wake()
 

@@ -28,6 +28,7 @@ class PartitionStatus(NamedTuple):
         last_filler: The last of these records; -1 if this process wrote none.
         hold_at: Nothing that ends above this offset is written; -1 for no such limit.
         waits_at: The end of what would be written next, if only `hold_at` forbids it; -1 otherwise.
+        is_sealed: Whether the last offset that the link will ever write is written.
     """
 
     phase: str
@@ -48,6 +49,7 @@ class PartitionStatus(NamedTuple):
     last_filler: int
     hold_at: int
     waits_at: int
+    is_sealed: bool
 
     @property
     def is_copying(self) -> bool:
@@ -83,4 +85,5 @@ def status_of(cursor: Cursor) -> PartitionStatus:
         last_filler=core.last_filler,
         hold_at=-1 if core.hold_at is None else core.hold_at,
         waits_at=-1 if waits_at is None else waits_at,
+        is_sealed=cursor.is_sealed,
     )

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from clusterlink_engine.admin.topics import TopicAdmin
-from clusterlink_engine.errors import BrokerRefusedError, KafkaError
+from clusterlink_engine.errors import BrokerRefusedError, KafkaError, StateUnavailableError
 from clusterlink_engine.model.resources import Link, MirrorTopic
-from clusterlink_engine.model.topic_settings import mirror_settings
+from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ class TopicConfigSync:
         local: TopicAdmin,
         link: Callable[[], Link],
         mirrors: Callable[[], Sequence[MirrorTopic]],
+        store: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
     ) -> None:
         """Makes the task.
 
@@ -29,11 +30,13 @@ class TopicConfigSync:
             local: Administration of the destination.
             link: Answers the link as it is now.
             mirrors: Answers the mirror topics to keep in step now.
+            store: Stores what a mirror topic is to have, once it is no mirror any more, of what mirroring overrides.
         """
         self._remote = remote
         self._local = local
         self._link = link
         self._mirrors = mirrors
+        self._store = store
         self._wake = asyncio.Event()
 
     def hurry(self) -> None:
@@ -51,13 +54,21 @@ class TopicConfigSync:
             self._wake.clear()
             try:
                 await self._round()
-            except KafkaError as error:
+            except (KafkaError, StateUnavailableError) as error:
                 log.warning("topic config sync of link %s: %s", self._link().name, error)
 
     async def _round(self) -> None:
         mirrors = self._mirrors()
-        if not mirrors:
-            return
+        if mirrors:
+            await self.sync(mirrors)
+
+    async def sync(self, mirrors: Sequence[MirrorTopic]) -> None:
+        """Brings mirror topics in step now.
+
+        Raises:
+            KafkaError: A cluster does not answer.
+            StateUnavailableError: The state cannot be written now.
+        """
         theirs = await self._read(self._remote, [mirror.source_topic for mirror in mirrors])
         ours = await self._read(self._local, [mirror.name for mirror in mirrors])
         for mirror in mirrors:
@@ -65,10 +76,14 @@ class TopicConfigSync:
                 await self._adjust(mirror, theirs[mirror.source_topic], ours[mirror.name])
 
     async def _adjust(self, mirror: MirrorTopic, source: dict[str, str], present: dict[str, str]) -> None:
+        include = self._link().topic_config_sync.include
+        desired = desired_settings(source, include=include, overrides=mirror.config)
+        if desired != mirror.desired:
+            await self._store(mirror, desired)
         wanted = mirror_settings(
             source,
             known=present,
-            include=self._link().topic_config_sync.include,
+            include=include,
             overrides=mirror.config,
             replication_factor=mirror.replication_factor,
         )

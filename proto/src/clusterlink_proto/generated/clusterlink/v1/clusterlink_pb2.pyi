@@ -116,6 +116,10 @@ class _MirrorTopicStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrappe
     """Its link failed."""
     MIRROR_TOPIC_STATE_SEEDING: _MirrorTopicState.ValueType  # 8
     """Offsets that the source has no records for any more are being filled; do not read the mirror yet. Ends by itself."""
+    MIRROR_TOPIC_STATE_PENDING_STOPPED: _MirrorTopicState.ValueType  # 9
+    """Being promoted or failed over; `state_detail` says what it waits for."""
+    MIRROR_TOPIC_STATE_STOPPED: _MirrorTopicState.ValueType  # 10
+    """A topic like any other. The entry is its history, until it is deleted."""
 
 class MirrorTopicState(_MirrorTopicState, metaclass=_MirrorTopicStateEnumTypeWrapper): ...
 
@@ -135,7 +139,29 @@ MIRROR_TOPIC_STATE_LINK_FAILED: MirrorTopicState.ValueType  # 7
 """Its link failed."""
 MIRROR_TOPIC_STATE_SEEDING: MirrorTopicState.ValueType  # 8
 """Offsets that the source has no records for any more are being filled; do not read the mirror yet. Ends by itself."""
+MIRROR_TOPIC_STATE_PENDING_STOPPED: MirrorTopicState.ValueType  # 9
+"""Being promoted or failed over; `state_detail` says what it waits for."""
+MIRROR_TOPIC_STATE_STOPPED: MirrorTopicState.ValueType  # 10
+"""A topic like any other. The entry is its history, until it is deleted."""
 global___MirrorTopicState = MirrorTopicState
+
+class _MirrorTopicStop:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _MirrorTopicStopEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_MirrorTopicStop.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MIRROR_TOPIC_STOP_UNSPECIFIED: _MirrorTopicStop.ValueType  # 0
+    MIRROR_TOPIC_STOP_PROMOTE: _MirrorTopicStop.ValueType  # 1
+    MIRROR_TOPIC_STOP_FAILOVER: _MirrorTopicStop.ValueType  # 2
+
+class MirrorTopicStop(_MirrorTopicStop, metaclass=_MirrorTopicStopEnumTypeWrapper):
+    """How a mirror topic became, or becomes, a topic like any other."""
+
+MIRROR_TOPIC_STOP_UNSPECIFIED: MirrorTopicStop.ValueType  # 0
+MIRROR_TOPIC_STOP_PROMOTE: MirrorTopicStop.ValueType  # 1
+MIRROR_TOPIC_STOP_FAILOVER: MirrorTopicStop.ValueType  # 2
+global___MirrorTopicStop = MirrorTopicStop
 
 class _TopicDisposal:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -595,6 +621,7 @@ class MirrorTopic(google.protobuf.message.Message):
     PAUSED_FIELD_NUMBER: builtins.int
     STATE_SINCE_FIELD_NUMBER: builtins.int
     STATE_DETAIL_FIELD_NUMBER: builtins.int
+    STOP_FIELD_NUMBER: builtins.int
     link: builtins.str
     source_topic: builtins.str
     name: builtins.str
@@ -612,6 +639,8 @@ class MirrorTopic(google.protobuf.message.Message):
     """What the user asked for: true between PauseMirrorTopic and ResumeMirrorTopic."""
     state_detail: builtins.str
     """What it waits for, in a sentence; empty if for nothing."""
+    stop: global___MirrorTopicStop.ValueType
+    """Output only."""
     @property
     def config(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Settings of the mirror topic that its link does not sync; only those that were set."""
@@ -642,9 +671,10 @@ class MirrorTopic(google.protobuf.message.Message):
         paused: builtins.bool = ...,
         state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         state_detail: builtins.str = ...,
+        stop: global___MirrorTopicStop.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "topic_id", b"topic_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "stop", b"stop", "topic_id", b"topic_id"]) -> None: ...
 
 global___MirrorTopic = MirrorTopic
 
@@ -873,3 +903,66 @@ class ResumeMirrorTopicRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name"]) -> None: ...
 
 global___ResumeMirrorTopicRequest = ResumeMirrorTopicRequest
+
+@typing.final
+class PromoteMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    """If given, the mirror topic must be of this link."""
+    validate_only: builtins.bool
+    """Only checks, and answers the mirror topic with the lag of its partitions."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name", "validate_only", b"validate_only"]) -> None: ...
+
+global___PromoteMirrorTopicRequest = PromoteMirrorTopicRequest
+
+@typing.final
+class CancelPromoteMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name"]) -> None: ...
+
+global___CancelPromoteMirrorTopicRequest = CancelPromoteMirrorTopicRequest
+
+@typing.final
+class FailoverMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    validate_only: builtins.bool
+    """Only checks, and answers the mirror topic with the lag of its partitions: what would be missing."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name", "validate_only", b"validate_only"]) -> None: ...
+
+global___FailoverMirrorTopicRequest = FailoverMirrorTopicRequest
