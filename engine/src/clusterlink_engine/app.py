@@ -204,17 +204,18 @@ class _Running:
                 continue
             following = asyncio.ensure_future(self._following.follow(address))
             moving = asyncio.ensure_future(self._membership.change(standing))
-            await asyncio.wait([following, moving], return_when=asyncio.FIRST_COMPLETED)
-            if moving.done():
-                standing = moving.result()
-            moving.cancel()
-            following.cancel()
             try:
-                await following
-            except asyncio.CancelledError:
-                pass
-            except NotLeadingError as error:
-                log.info("%s", error)
+                await asyncio.wait([following, moving], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                following.cancel()
+                moving.cancel()
+                ended, moved = await asyncio.gather(following, moving, return_exceptions=True)
+            if isinstance(moved, Standing):
+                standing = moved
+            if isinstance(ended, NotLeadingError):
+                log.info("%s", ended)
+            elif isinstance(ended, Exception):
+                raise ended
             await backoff.wait()
         await self._lead()
 

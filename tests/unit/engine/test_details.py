@@ -41,6 +41,7 @@ def cursor(index: int, log_end: int = 0, **attributes: Any) -> Cursor:
     )
     core.probed(ProbeResult(log_end, log_end, 0, None, None, settled=True))
     made.source = made.sink = SOMEWHERE
+    made.was_sought = made.was_placed = True
     for name, value in attributes.items():
         setattr(made, name, value)
     return made

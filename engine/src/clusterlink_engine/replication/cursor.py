@@ -76,6 +76,8 @@ class Cursor:
         settled: Set once both logs have been read; or, by `control`, once the partition's failure is stored.
         trim_to: Offset below which the mirror's records are to be deleted; None for nothing.
         offsets_filled: How many offsets were filled by markers or empty transactions since this process owns it.
+        was_sought: Whether the source's metadata have been read since the cursor is there; written by the replicator.
+        was_placed: Likewise the local cluster's; written by the local side.
         is_sealed: Whether the last offset that this link will ever write is written.
         fetch_error: Kafka's code of the last fetch that was refused; 0 once one was not.
     """
@@ -113,6 +115,7 @@ class Cursor:
         self.trim_to: int | None = None
         self.offsets_filled = 0
         self.fetch_error = 0
+        self.was_sought = self.was_placed = False
         self.is_sealed = False
         self._seal: Gap | None = None
         self._watcher = watcher

@@ -172,6 +172,7 @@ class LinkReplication:
             same = topic is not None and topic.topic_id == cursor.source_topic_id
             leader = partition.leader if partition is not None and same else -1
             self._move(cursor, leader if leader in metadata.brokers else -1)
+            cursor.was_sought |= topic is not None
         self._on_metadata(metadata)
 
     def _move(self, cursor: Cursor, leader: int) -> None:

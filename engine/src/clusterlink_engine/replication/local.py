@@ -87,6 +87,7 @@ class LocalSide:
             ours = topic is not None and topic.topic_id == cursor.topic_id
             leader = partition.leader if partition is not None and ours else -1
             self._assign(cursor, leader if leader in metadata.brokers else -1)
+            cursor.was_placed |= topic is not None
             cursor.offer()  # a lease that had run out may hold again
         self._on_metadata(metadata)
 

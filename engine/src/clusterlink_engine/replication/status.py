@@ -19,8 +19,8 @@ class PartitionStatus(NamedTuple):
         source_last_stable: Likewise.
         is_held: Whether an open transaction at the source is all that it waits for.
         is_seeding: Whether it has, or gets, fillers at its head.
-        has_source: Whether the source has a leader.
-        has_sink: Whether the mirror has a leader that can be written to.
+        has_source: Whether the source has a leader, as far as is known.
+        has_sink: Whether the mirror has a leader that can be written to, as far as is known.
         fetch_error: Kafka's code of the last fetch that was refused; 0 once one was not.
         offsets_filled: By markers or empty transactions, since the process took it over.
         is_settled: Whether both logs have been read, or its failure is stored.
@@ -76,8 +76,8 @@ def status_of(cursor: Cursor) -> PartitionStatus:
         source_last_stable=core.source_last_stable,
         is_held=core.is_held,
         is_seeding=core.is_seeding,
-        has_source=cursor.source is not None,
-        has_sink=cursor.sink is not None,
+        has_source=cursor.source is not None or not cursor.was_sought,
+        has_sink=cursor.sink is not None or not cursor.was_placed,
         fetch_error=cursor.fetch_error,
         offsets_filled=cursor.offsets_filled,
         is_settled=cursor.settled.is_set(),
