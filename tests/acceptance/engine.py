@@ -57,7 +57,11 @@ class RealEngine:
         client = EngineClient(self.endpoint)
         for link in client.list_links():
             for topic in client.list_mirror_topics(link.name):
-                client.delete_mirror_topic(topic.name, link.name, v1.TOPIC_DISPOSAL_DELETE_TOPIC, seconds=60)
+                disposal = v1.TOPIC_DISPOSAL_DELETE_TOPIC
+                if topic.stop:  # its topic is deleted below
+                    disposal = v1.TOPIC_DISPOSAL_KEEP_TOPIC
+                    wait_until(lambda name=topic.name: _is_stopped(client, name), 30, f"{topic.name} to be STOPPED")  # type: ignore[misc]
+                client.delete_mirror_topic(topic.name, link.name, disposal, seconds=60)
             client.delete_link(link.name, seconds=60)
         local = topics.admin(self.local_bootstrap).list_topics(timeout=30).topics
         for name in self.source_topics:
@@ -66,3 +70,8 @@ class RealEngine:
                 if kept.endswith(name):
                     topics.delete(self.local_bootstrap, kept)
         self.source_topics.clear()
+
+
+def _is_stopped(client: EngineClient, name: str) -> bool:
+    topic = client.get_mirror_topic(name)
+    return topic is not None and topic.state == v1.MIRROR_TOPIC_STATE_STOPPED

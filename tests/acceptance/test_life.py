@@ -311,3 +311,40 @@ def test_a_source_topic_can_be_paused_from_the_start(
     topic = client.get_mirror_topic("orders")
     assert topic is not None
     assert topic.paused
+
+
+def test_promote_is_said_to_be_final_and_is(applied: Terraform, engine: Engine, client: EngineClient) -> None:
+    promoted = link(engine) + mirror('status = "PROMOTED"')
+    applied.write(promoted)
+    planned = applied.plan()
+    assert planned.code == 2
+    assert planned.diagnostics("warning")[0]["summary"] == "This is final"
+    applied.step(promoted, {ORDERS: "update"})
+    assert (applied.state[ORDERS]["status"], applied.state[ORDERS]["observed_status"]) == ("PROMOTED", "STOPPED")
+    applied.write(link(engine) + mirror())
+    planned = applied.plan()
+    assert planned.code == 2
+    assert planned.diagnostics("warning")[0]["summary"] == "Mirror topic is stopped for good"
+    refused = applied.apply(check=False)
+    assert refused.code == 1
+    assert refused.error("stopped for good", "nothing makes it a mirror topic again")["address"] == ORDERS
+    applied.step(promoted, {})
+    applied.destroy()
+    assert client.get_mirror_topic("orders") is None
+
+
+def test_a_failover_by_an_operator_is_drift_and_its_status_ends_it(
+    applied: Terraform, engine: Engine, client: EngineClient
+) -> None:
+    client.stop_mirror_topic("orders", "from-primary", v1.MIRROR_TOPIC_STOP_FAILOVER, seconds=30)
+    planned = applied.plan()
+    assert (planned.code, planned.actions) == (2, {ORDERS: "update"})
+    applied.step(link(engine) + mirror('status = "FAILED_OVER"'), {})
+
+
+def test_a_mirror_topic_cannot_begin_as_a_stopped_one(terraform: Terraform, engine: Engine) -> None:
+    engine.create_source_topic("orders")
+    terraform.write(link(engine) + mirror('status = "FAILED_OVER"'))
+    planned = terraform.plan()
+    assert planned.code == 1
+    assert planned.error("Nothing to stop yet", "ACTIVE or PAUSED")

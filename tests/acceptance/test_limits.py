@@ -90,12 +90,12 @@ variable "x" { type = string }
 resource "clusterlink_mirror_topic" "x" {
   link         = var.x
   source_topic = "a b"
-  status       = "PROMOTED"
+  status       = "STOPPED"
 }
 """
     terraform.write(config + mirror)
     found = {blamed(error): error["detail"] for error in terraform.validate()}
-    for line, words in {**wrong, 'source_topic = "a b"': "not legal", 'status       = "PROMOTED"': "yet"}.items():
+    for line, words in {**wrong, 'source_topic = "a b"': "not legal", 'status       = "STOPPED"': "PROMOTED"}.items():
         assert words in found.pop(line)
     assert found == {}
 

@@ -167,6 +167,16 @@ class EngineClient:
         resume = v1.ResumeMirrorTopicRequest(name=name, link=link)
         return self._topic(self._topics.ResumeMirrorTopic, resume, seconds, f"resume the mirror topic {name}")
 
+    def stop_mirror_topic(
+        self, name: str, link: str, stop: v1.MirrorTopicStop.ValueType, *, seconds: float
+    ) -> v1.MirrorTopic:
+        """Begins to promote a mirror topic, or to fail it over; asked for already is fine."""
+        if stop == v1.MIRROR_TOPIC_STOP_PROMOTE:
+            promote = v1.PromoteMirrorTopicRequest(name=name, link=link)
+            return self._topic(self._topics.PromoteMirrorTopic, promote, seconds, f"promote the mirror topic {name}")
+        failover = v1.FailoverMirrorTopicRequest(name=name, link=link)
+        return self._topic(self._topics.FailoverMirrorTopic, failover, seconds, f"fail over the mirror topic {name}")
+
     def delete_mirror_topic(
         self, name: str, link: str, disposal: v1.TopicDisposal.ValueType, *, seconds: float
     ) -> None:

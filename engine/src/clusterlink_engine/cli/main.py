@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
-from clusterlink_engine.cli import verify
+from clusterlink_engine.cli import remote, verify
 from clusterlink_engine.errors import ClusterlinkError
 
 EXIT_FAILURE = 1
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(options.config, options.listen, options.log_level)
     if options.command == "verify":
         return verify.run(options)
+    if options.command in ("link", "mirror"):
+        return remote.run(options)
     return _demo(keep=options.keep)
 
 
@@ -34,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
+    remote.add(commands)
     verify.add(commands)
     demo = commands.add_parser(
         "demo",

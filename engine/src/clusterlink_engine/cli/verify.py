@@ -128,7 +128,9 @@ async def _stored(loaded: settings.Settings, name: str, topic: str | None) -> tu
             f'The link "{name}" has no mirror topic "{topic}".' if topic else f'The link "{name}" has no mirror topics.'
         )
     for mirror in mirrors:
-        if mirror.phase is not Phase.ACTIVE:
+        if mirror.phase is Phase.STOPPED:
+            raise UnreadableError(f'The topic "{mirror.name}" is no mirror any more: others may have written to it.')
+        if mirror.phase not in (Phase.ACTIVE, Phase.PROMOTING):
             raise UnreadableError(
                 f'The mirror topic "{mirror.name}" is {mirror.phase}: it may hold what is not the source\'s, and cannot be '
                 "compared yet."

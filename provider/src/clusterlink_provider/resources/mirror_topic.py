@@ -1,5 +1,6 @@
 """The resource `clusterlink_mirror_topic`."""
 
+import time
 import uuid
 
 from clusterlink_proto import v1
@@ -18,6 +19,10 @@ _DISPOSALS = {
     "KEEP_TOPIC": v1.TOPIC_DISPOSAL_KEEP_TOPIC,
     "DELETE_TOPIC": v1.TOPIC_DISPOSAL_DELETE_TOPIC,
 }
+
+
+_PENDING = v1.MIRROR_TOPIC_STATE_PENDING_STOPPED
+_LOOK_SECONDS = 0.5
 
 
 class MirrorTopicResource:
@@ -79,6 +84,10 @@ class MirrorTopicResource:
             )
         # What only Terraform knows is taken over in any case: a failed mirror topic needs another `on_destroy` to be replaced.
         context.state = mirror_topic_convert.from_message(topic, planned)
+        stop = _stop_wanted(planned)
+        if topic.stop or stop:
+            self._stop(context, session, topic, stop)
+            return
         _refuse_failed(topic)
         message = mirror_topic_convert.to_message(planned)
         try:
@@ -94,6 +103,41 @@ class MirrorTopicResource:
             raise
         context.state = mirror_topic_convert.from_message(topic, planned)
         _refuse_failed(topic)
+
+    def _stop(
+        self,
+        context: ApplyContext[Session],
+        session: Session,
+        topic: v1.MirrorTopic,
+        stop: v1.MirrorTopicStop.ValueType,
+    ) -> None:
+        """Promotes a mirror topic or fails it over, and waits until that is done."""
+        planned, prior = context.planned, context.prior or {}
+        wanted, found = planned["status"], mirror_topic_convert.status(topic)
+        may_fail_over = found == "PROMOTED" and wanted == "FAILED_OVER" and topic.state == _PENDING
+        if topic.stop and wanted != found and not may_fail_over:
+            raise DiagnosticError.of(
+                "Mirror topic is stopped for good",
+                f"{prior['id']} is {found}: it is a topic like any other, and nothing makes it a mirror topic again. "
+                f'Set status = "{found}", or remove the resource (the topic stays).',
+                ("status",),
+            )
+        seconds = timeout(planned, "update")
+        deadline = time.monotonic() + seconds
+        if topic.stop != stop:
+            topic = session.client.stop_mirror_topic(topic.name, topic.link, stop, seconds=seconds)
+        while topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
+            if time.monotonic() > deadline:
+                context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
+                raise DiagnosticError.of(
+                    "Mirror topic is not stopped yet",
+                    f"{prior['id']} is still {wanted.lower().replace('_', ' ')} after {seconds:g} s (timeouts.update): "
+                    f"{topic.state_detail or 'its state is not known'}. The engine goes on with it; apply again to wait on.",
+                    ("status",),
+                )
+            time.sleep(_LOOK_SECONDS)
+            topic = session.client.get_mirror_topic(topic.name, topic.link) or topic
+        context.state = mirror_topic_convert.from_message(topic, planned)
 
     def delete(self, context: ApplyContext[Session]) -> None:
         """Detaches the mirror topic or deletes its topic, as `on_destroy` says."""
@@ -111,6 +155,11 @@ class MirrorTopicResource:
                 f'Expected "<link>/<mirror topic>", for example "from-primary/orders", got "{identifier}".',
             )
         return {"id": identifier, "link": link, "name": name}
+
+
+def _stop_wanted(planned: Object) -> v1.MirrorTopicStop.ValueType:
+    stops = {status: stop for stop, status in mirror_topic_convert.STOPS.items()}
+    return stops.get(planned["status"], v1.MIRROR_TOPIC_STOP_UNSPECIFIED)
 
 
 def _find(session: Session, wanted: v1.MirrorTopic) -> v1.MirrorTopic | None:

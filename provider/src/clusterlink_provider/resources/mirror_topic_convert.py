@@ -4,6 +4,12 @@ from clusterlink_proto import v1
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.resources.link_convert import error_text
 
+# What is wanted of a mirror topic that is no mirror any more, or will not be one.
+STOPS = {
+    v1.MIRROR_TOPIC_STOP_PROMOTE: "PROMOTED",
+    v1.MIRROR_TOPIC_STOP_FAILOVER: "FAILED_OVER",
+}
+
 _STATE_PREFIX = "MIRROR_TOPIC_STATE_"
 
 
@@ -43,6 +49,8 @@ def status(topic: v1.MirrorTopic) -> str:
 
     What comes and goes by itself (source or link away) does not show here, so that an untouched world has no drift.
     """
+    if topic.stop:
+        return STOPS[topic.stop]
     if topic.state == v1.MIRROR_TOPIC_STATE_FAILED:
         return "FAILED"
     return "PAUSED" if topic.paused or topic.state == v1.MIRROR_TOPIC_STATE_PAUSED else "ACTIVE"

@@ -17,6 +17,9 @@ from clusterlink_provider.resources.session import Session
 # On the worst night, with the source gone, a plan must not take longer than this per new mirror topic.
 _CHECK_SECONDS: Final = 3.0
 
+# Statuses that no way leads out of.
+_FINAL: Final = ("PROMOTED", "FAILED_OVER")
+
 MIRROR_ANEW: Final = (
     'To delete it and mirror again from the start: set on_destroy = "DELETE_TOPIC" and apply (that is taken over although the '
     "apply fails), then `terraform apply -replace=ADDRESS`. Or remove the resource."
@@ -31,7 +34,8 @@ def plan(context: PlanContext[Session]) -> None:
     if session is not None:
         _plan_name(context, session, planned)
     prior = context.prior
-    if prior is not None and prior.get("status") == "FAILED":
+    _plan_status(context, planned)
+    if prior is not None and prior.get("status") == "FAILED" and planned["status"] != "FAILED_OVER":
         context.diagnostics.warning(
             "Mirror topic has failed",
             f"{prior['id']} cannot go on by itself: {prior.get('error')}. Apply will refuse to change it. {MIRROR_ANEW}",
@@ -43,6 +47,41 @@ def plan(context: PlanContext[Session]) -> None:
         _ask_about_create(context, session, planned)
     else:
         _ask_about_update(context, session, planned, prior)
+
+
+def _plan_status(context: PlanContext[Session], planned: Object) -> None:
+    """Says what is final, and what cannot be had."""
+    wanted, prior = planned["status"], context.prior
+    if isinstance(wanted, Unknown):
+        return
+    if prior is None or context.replace:
+        if wanted in _FINAL:
+            context.diagnostics.error(
+                "Nothing to stop yet",
+                f'A mirror topic begins as ACTIVE or PAUSED. Make it first, and set status = "{wanted}" when it is there.',
+                ("status",),
+            )
+        return
+    found = prior.get("status")
+    if wanted == found:
+        return
+    if found in _FINAL and not (found == "PROMOTED" and wanted == "FAILED_OVER"):
+        context.diagnostics.warning(
+            "Mirror topic is stopped for good",
+            f"{prior['id']} is {found}: a topic like any other. Apply will refuse to make it {wanted}; set "
+            f'status = "{found}", or remove the resource (the topic stays).',
+            ("status",),
+        )
+    elif wanted in _FINAL:
+        meaning = {
+            "PROMOTED": "as soon as it has everything that its source has; stop the producers there first",
+            "FAILED_OVER": "at once, with what it has; what is missing stays at the source",
+        }
+        context.diagnostics.warning(
+            "This is final",
+            f"{prior['id']} becomes a topic like any other, {meaning[wanted]}. Nothing makes it a mirror topic again.",
+            ("status",),
+        )
 
 
 def _plan_name(context: PlanContext[Session], session: Session, planned: Object) -> None:

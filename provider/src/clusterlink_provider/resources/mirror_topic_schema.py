@@ -37,14 +37,14 @@ SCHEMA = Schema(
             validators=(checks.legal_name,),
         ),
         "status": Attribute(
-            description="What is wanted: `ACTIVE` or `PAUSED`. Default `ACTIVE`. Shows `FAILED` when the mirror topic cannot "
-            "go "
-            "on by itself. A change is made in place.",
+            description="What is wanted: `ACTIVE`, `PAUSED`, `PROMOTED` (a topic like any other, once it has everything that "
+            "its source has) or `FAILED_OVER` (the same at once, with what it has). Default `ACTIVE`. The last two are final. "
+            "Shows `FAILED` when the mirror topic cannot go on by itself. A change is made in place.",
             type=cty.STRING,
             optional=True,
             computed=True,
             default="ACTIVE",
-            validators=(checks.one_of("ACTIVE", "PAUSED", later=("PROMOTED", "FAILED_OVER")),),
+            validators=(checks.one_of("ACTIVE", "PAUSED", "PROMOTED", "FAILED_OVER"),),
         ),
         "replication_factor": Attribute(
             description="Copies of each partition on the local cluster. Default: the local cluster's own. A change "
@@ -95,7 +95,8 @@ SCHEMA = Schema(
         "observed_status": Attribute(
             description="State as last seen, by the engine's name: `CREATING`, `SEEDING` (offsets that the source has no "
             "records for any more are being filled; do not read the topic yet), `ACTIVE`, `PAUSED`, `LINK_PAUSED`, "
-            "`SOURCE_UNAVAILABLE`, `FAILED` or `LINK_FAILED`. It comes and goes by itself and is no reason for a change.",
+            "`SOURCE_UNAVAILABLE`, `FAILED`, `LINK_FAILED`, `PENDING_STOPPED` (being promoted or failed "
+            "over) or `STOPPED`. It comes and goes by itself and is no reason for a change.",
             type=cty.STRING,
             computed=True,
         ),
