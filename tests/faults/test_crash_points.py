@@ -107,7 +107,13 @@ def test_delete_mirror_topic(
 
 @pytest.mark.parametrize(
     "point",
-    ["write:1:before", "write:1:after", "log_ends:1:before", "log_ends:1:after", "write:2:before", "write:2:after"],
+    [
+        "write:1:before",
+        "write:1:after",
+        "write:2:before",
+        "write:2:after",
+        *(pytest.param(point, marks=pytest.mark.slow) for point in ("log_ends:1:before", "log_ends:1:after")),
+    ],
 )
 def test_detach_mirror_topic(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, mirrored: tuple[EngineProcess, str], point: str

@@ -242,7 +242,15 @@ def test_a_failover_while_the_source_is_dead(
 
 
 @pytest.mark.parametrize(
-    "point", ["write:1:before", "write:1:after", "write:2:before", "write:2:after", "write:3:before"]
+    "point",
+    [
+        "write:1:after",
+        "write:2:before",
+        *(
+            pytest.param(point, marks=pytest.mark.slow)
+            for point in ("write:1:before", "write:2:after", "write:3:before")
+        ),
+    ],
 )
 @pytest.mark.parametrize("verb", ["promote", "failover"])
 def test_an_engine_that_dies_at_any_step_ends_in_the_same_place(
