@@ -22,7 +22,7 @@ from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.view import View
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
-from clusterlink_engine.model.resources import Link, MirrorTopic
+from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
 from clusterlink_engine.settings import Limits, parse_address
 from clusterlink_proto import rpc, v1
 
@@ -288,7 +288,7 @@ class Server:
 
 
 def _link(engine: Engine, link: Link) -> v1.Link:
-    count = len(engine.mirror_topics.list(link.name))
+    count = sum(mirror.phase is not Phase.STOPPED for mirror in engine.mirror_topics.list(link.name))
     return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count)
 
 

@@ -249,12 +249,13 @@ class MirrorTopics:
         if name not in self._stopping:
             stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._admin)
             task = self._tasks.start(f"stop {name}", stopping.run())
-            task.add_done_callback(lambda _: self._stopped(name))
+            task.add_done_callback(lambda ended: self._stopped(name, ended))
 
-    def _stopped(self, name: str) -> None:
+    def _stopped(self, name: str, ended: asyncio.Task[None]) -> None:
         del self._stopping[name]
         mirror = self._state.mirrors.get(name)
-        if mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+        has_returned = not ended.cancelled() and ended.exception() is None
+        if has_returned and mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
             self._start_stopping(name)  # asked for again, between the last look and the end
 
     async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:

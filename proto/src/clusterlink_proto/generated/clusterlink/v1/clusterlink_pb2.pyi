@@ -320,7 +320,7 @@ class Link(google.protobuf.message.Message):
     """Empty while state is ACTIVE or PAUSED; else a name such as BOOTSTRAP_TCP_CONNECTION_FAILED_ERROR."""
     error_message: builtins.str
     mirror_topic_count: builtins.int
-    """Mirror topics of the link that are not detached."""
+    """Mirror topics of the link that are neither detached nor STOPPED."""
     mirror_start_offset: builtins.str
     """Where new mirror topics begin: "earliest" (the default), "latest", or an RFC 3339 time. Cannot change."""
     gap_filling: global___GapFilling.ValueType
