@@ -197,6 +197,7 @@ class _Running:
     async def _follow(self, standing: Standing) -> None:
         """Works for whoever leads, until this process does."""
         backoff = Backoff(0.1, 1.0)
+        said = ""
         while not self._membership.leads:
             address = self._leader()
             if not address:
@@ -213,7 +214,8 @@ class _Running:
             if isinstance(moved, Standing):
                 standing = moved
             if isinstance(ended, NotLeadingError):
-                log.info("%s", ended)
+                log.log(logging.DEBUG if said == str(ended) else logging.INFO, "%s", ended)
+                said = str(ended)
             elif isinstance(ended, Exception):
                 raise ended
             await backoff.wait()
