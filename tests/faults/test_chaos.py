@@ -110,9 +110,15 @@ class Scene:
         self.source.nodes[0].start()
 
     def destination_asleep(self) -> None:
+        """For longer than the engine's session, maybe: then its lease is lost, and a supervisor starts it again."""
         self.destination.nodes[0].suspend()
         self.moment(4.0)
         self.destination.nodes[0].resume()
+        time.sleep(1.0)  # it hears of it with its next heartbeat
+        if not self.engine.running:
+            assert self.engine.wait(1) == 1
+            assert "this one stops." in self.engine.log()
+            self.engine.start()
 
     def source_asleep(self) -> None:
         self.source.nodes[0].suspend()

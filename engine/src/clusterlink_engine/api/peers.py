@@ -78,16 +78,17 @@ class Peers:
         except NotLeadingError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         reading = asyncio.create_task(_read(requests, workforce))
+        getting = asyncio.create_task(orders.get())
         try:
             while True:
-                getting = asyncio.create_task(orders.get())
                 await asyncio.wait([getting, reading], return_when=asyncio.FIRST_COMPLETED)
                 if not getting.done():
-                    getting.cancel()
                     break
-                yield getting.result().encode()
+                order, getting = getting.result(), asyncio.create_task(orders.get())
+                yield order.encode()
         finally:
             reading.cancel()
+            getting.cancel()
             workforce.part(first.member_id, send)
 
     async def _store(self, data: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
