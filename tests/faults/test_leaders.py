@@ -1,7 +1,6 @@
 """Leaders of a three-node cluster are killed while records are copied: the cursors move, and the mirror stays exact."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -57,6 +56,12 @@ def test_each_node_is_killed_in_turn(
     assert engine.state(topic_name) == "ACTIVE"
 
 
+def _in_sync(cluster: KafkaCluster, topic: str) -> list[int]:
+    """How many replicas of each partition are in sync."""
+    found = topics.admin(cluster.bootstrap_servers).list_topics(topic, timeout=10).topics[topic]
+    return [len(partition.isrs) for partition in found.partitions.values()]
+
+
 @pytest.mark.slow
 def test_replicas_fall_out_and_leaders_move_while_gaps_are_filled(
     source_cluster: KafkaCluster,
@@ -87,11 +92,11 @@ def test_replicas_fall_out_and_leaders_move_while_gaps_are_filled(
         for number in range(6):
             sleeper, victim = three.nodes[number % 3], three.nodes[(number + 1) % 3]
             sleeper.suspend()
-            time.sleep(4)  # longer than the lag that is allowed: it is no longer in sync then
+            wait_until(lambda: min(_in_sync(three, topic_name)) < 3, 60, "a replica to fall out")
             sleeper.resume()
-            time.sleep(1)
+            wait_until(lambda: min(_in_sync(three, topic_name)) == 3, 60, "the replica to be in sync again")
             victim.kill()
-            time.sleep(3)
+            wait_until(lambda: max(_in_sync(three, topic_name)) < 3, 60, "the dead node to be noticed")
             victim.start()
     finally:
         writing.clear()

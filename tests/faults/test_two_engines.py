@@ -56,10 +56,16 @@ def test_two_engines_share_the_work_and_the_calls(
     for engine in (first, second):
         engine.wait_until_caught_up(topic_name, source_cluster)
         assert {partition.state for partition in engine.mirror(topic_name).partitions} == {"COPYING"}
+    other = f"{topic_name}-other"
+    topics.create(source_cluster.bootstrap_servers, other, partitions=PARTITIONS)
+    second.create_mirror("link", other)
     second.pause(topic_name)
     ends = _ends(destination_cluster, topic_name)
     _write(source_cluster, topic_name, 2)
-    time.sleep(0.5)  # it must not move; nothing is waited for
+    _write(source_cluster, other, 2)
+    _assert_exact(
+        source_cluster, destination_cluster, other
+    )  # written later, mirrored by both: the paused one had its time
     assert _ends(destination_cluster, topic_name) == ends
     second.resume(topic_name)
     _assert_exact(source_cluster, destination_cluster, topic_name)

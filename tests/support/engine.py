@@ -145,16 +145,14 @@ class EngineProcess(engine.EngineProcess):
 
     def wait_until_caught_up(self, name: str, source: KafkaCluster) -> None:
         """Waits until a mirror topic is ACTIVE and ends where its source ends."""
+        wait_until(lambda: self.is_caught_up(name, source), _CALL_SECONDS, f"{name} to be mirrored")
 
-        def is_there() -> bool:
-            mirror = self.mirror(name)
-            assert not mirror.error, f"{mirror.error}: {mirror.error_message}"
-            ends = {partition.partition: partition.log_end_offset for partition in mirror.partitions}
-            return self.state(name) == "ACTIVE" and ends == topics.log_ends(
-                source.bootstrap_servers, mirror.source_topic
-            )
-
-        wait_until(is_there, _CALL_SECONDS, f"{name} to be mirrored")
+    def is_caught_up(self, name: str, source: KafkaCluster) -> bool:
+        """Whether a mirror topic is ACTIVE and ends where its source ends; asserts that nothing is wrong with it."""
+        mirror = self.mirror(name)
+        assert not mirror.error, f"{mirror.error}: {mirror.error_message}"
+        ends = {partition.partition: partition.log_end_offset for partition in mirror.partitions}
+        return self.state(name) == "ACTIVE" and ends == topics.log_ends(source.bootstrap_servers, mirror.source_topic)
 
     def promote(self, name: str) -> v1.MirrorTopic:
         """Begins to promote a mirror topic."""

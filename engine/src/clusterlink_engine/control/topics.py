@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from clusterlink_engine.admin.topics import TopicAdmin
-from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError
+from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError, is_retriable
 from clusterlink_engine.model.resources import MirrorTopic
+from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, TopicInfo
 from clusterlink_engine.wire.codes import Code, refused
 
 # A broker knows a topic a moment after the controller has created it.
 _VISIBLE_SECONDS = 30.0
+
+# So long a leader is asked again that says it is none. Callers of the API wait for it.
+_LEADER_SECONDS = 5.0
 
 
 class LocalTopics:
@@ -144,14 +148,31 @@ OffsetReader = Callable[
 async def read_offsets(cluster: Cluster, topic: TopicInfo, reader: OffsetReader) -> dict[int, int]:
     """Answers an offset of each partition of a topic, as a function of `wire.logs` reads it from a leader.
 
+    Leaders that move, or that have only just been elected and do not know it yet, are asked again for a while.
+
     Raises:
         KafkaError: A leader does not answer, or refuses.
     """
+    backoff = Backoff(longest=1.0)
+    waiting_until = asyncio.get_running_loop().time() + _LEADER_SECONDS
+    while True:
+        try:
+            return await _read_offsets_once(cluster, topic, reader)
+        except BrokerRefusedError as error:
+            if not is_retriable(error) or asyncio.get_running_loop().time() > waiting_until:
+                raise
+        await backoff.wait()
+        found = (await cluster.metadata([topic.name])).topics.get(topic.name)
+        if found is not None and not found.error and found.topic_id == topic.topic_id:
+            topic = found
+
+
+async def _read_offsets_once(cluster: Cluster, topic: TopicInfo, reader: OffsetReader) -> dict[int, int]:
     offsets: dict[int, int] = {}
     by_leader: dict[int, list[logs.TopicPartition]] = {}
     for index, partition in topic.partitions.items():
         if partition.leader < 0:
-            raise ClusterUnavailableError(f"{topic.name}-{index} has no leader now.", side=cluster.side)
+            raise refused(Code.LEADER_NOT_AVAILABLE, f"Reading an offset of {topic.name}-{index}", cluster.side)
         by_leader.setdefault(partition.leader, []).append((topic.name, index))
     for leader, partitions in by_leader.items():
         for (_, index), found in (await reader(cluster, leader, partitions)).items():
