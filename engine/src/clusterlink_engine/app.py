@@ -289,6 +289,8 @@ class _Running:
             on_metadata=self._watch.remote_seen,
             on_retired=self._plane.retired,
             on_desired=self._store_desired,
+            log_ends=self._log_ends,
+            may_write=self._lease.holds,
             watcher=watcher,
         )
 
@@ -297,6 +299,11 @@ class _Running:
             await self._workforce.store(self._membership.member_id, records)
         else:
             await self._following.store(records)
+
+    def _log_ends(self, topic: str) -> dict[int, int]:
+        if self._workforce is None:
+            return {}
+        return {index: status.log_end for index, status in self._workforce.statuses(topic).items()}
 
     async def _store_desired(self, mirror: MirrorTopic, desired: Mapping[str, str]) -> None:
         state = self._watch.state

@@ -102,10 +102,10 @@ def test_the_same_object_is_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 4, "value": {}},
-        {"version": 4},
-        {"version": 4, "value": [1]},
-        {"version": 4, "value": None, "more": 1},
+        {"version": 5, "value": {}},
+        {"version": 5},
+        {"version": 5, "value": [1]},
+        {"version": 5, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )

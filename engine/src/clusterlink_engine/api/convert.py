@@ -9,9 +9,12 @@ from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError, KafkaError
 from clusterlink_engine.mirror.partition import Phase
+from clusterlink_engine.model.filters import Filter, make_filter
 from clusterlink_engine.model.resources import (
+    DEFAULT_CONSUMER_OFFSET_SYNC_MS,
     DEFAULT_TOPIC_CONFIG_SYNC_MS,
     EARLIEST,
+    ConsumerOffsetSync,
     Failure,
     Link,
     MirrorTopic,
@@ -24,6 +27,7 @@ from clusterlink_engine.model.topic_settings import CONFIGURABLE
 from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.settings import Limits
+from clusterlink_engine.sync.task import SyncTask
 from clusterlink_proto import v1
 
 _STOPS = {
@@ -60,8 +64,23 @@ def link_spec(message: v1.Link) -> LinkSpec:
         mirror_start_offset=message.mirror_start_offset or EARLIEST,
         topic_config_sync_ms=message.topic_config_sync.interval_ms or DEFAULT_TOPIC_CONFIG_SYNC_MS,
         topic_config_include=tuple(message.topic_config_sync.include),
+        consumer_offset_sync=_consumer_offset_sync(message.consumer_offset_sync),
         config=dict(message.config),
     )
+
+
+def _consumer_offset_sync(message: v1.ConsumerOffsetSync) -> ConsumerOffsetSync:
+    return ConsumerOffsetSync(
+        enable=message.enable,
+        interval_ms=message.interval_ms or DEFAULT_CONSUMER_OFFSET_SYNC_MS,
+        group_prefix=message.group_prefix,
+        group_filters=_filters(message.group_filters, "link.consumer_offset_sync.group_filters"),
+    )
+
+
+def _filters(messages: Iterable[v1.Filter], at: str) -> tuple[Filter, ...]:
+    found = {make_filter(message.name, message.pattern_type, message.filter_type, at) for message in messages}
+    return tuple(sorted(found, key=lambda entry: (entry.name, entry.pattern_type, entry.filter_type)))
 
 
 def mirror_spec(message: v1.MirrorTopic) -> MirrorTopicSpec:
@@ -107,6 +126,12 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
             interval_ms=stored.topic_config_sync.interval_ms,
             include=stored.topic_config_sync.include or sorted(CONFIGURABLE),
         ),
+        consumer_offset_sync=v1.ConsumerOffsetSync(
+            enable=stored.consumer_offset_sync.enable,
+            interval_ms=stored.consumer_offset_sync.interval_ms,
+            group_prefix=stored.consumer_offset_sync.group_prefix,
+            group_filters=[v1.Filter(**entry.model_dump()) for entry in stored.consumer_offset_sync.group_filters],
+        ),
         config=stored.config,
         mirror_topic_count=mirror_topics,
     )
@@ -120,6 +145,19 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
         message.state_since.FromDatetime(entered.since)
         if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:
             message.error, message.error_message = runtime.error.reason, str(runtime.error)
+        message.tasks.extend(_task(task, state) for task in runtime.syncs)
+    return message
+
+
+def _task(task: SyncTask, link_state: LinkState) -> v1.LinkTask:
+    message = v1.LinkTask(name=task.name)
+    if not task.is_enabled:
+        message.state = v1.TASK_STATE_NOT_CONFIGURED
+    elif link_state is not LinkState.ACTIVE:
+        message.state = v1.TaskState.Value(f"TASK_STATE_LINK_{link_state}")
+    else:
+        message.state = v1.TASK_STATE_IN_ERROR if task.errors else v1.TASK_STATE_ACTIVE
+        message.errors.extend(v1.TaskError(code=error.code, message=error.message) for error in task.errors)
     return message
 
 

@@ -87,7 +87,7 @@ class Links:
         Args:
             spec: The new values, under the link's name.
             fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.security_protocol", "remote_cluster.sasl",
-                "paused", "topic_config_sync", "config".
+                "paused", "topic_config_sync", "consumer_offset_sync", "config".
             validate_only: Whether to change nothing.
 
         Raises:
@@ -115,7 +115,7 @@ class Links:
             if changed.paused and not link.paused:
                 for mirror in self._state.mirrors_of(link.name):
                     await self._workforce.stopped(mirror.name)
-            self._plane[link.name].config_sync.hurry()
+            self._plane[link.name].hurry()
         log.info("link %s updated", link.name)
         return changed
 
@@ -252,6 +252,7 @@ def _link(
         topic_config_sync=TopicConfigSync(
             interval_ms=spec.topic_config_sync_ms, include=tuple(sorted(spec.topic_config_include))
         ),
+        consumer_offset_sync=spec.consumer_offset_sync,
         config=dict(sorted(spec.config.items())),
         client_token=client_token,
         producer_id=producer_id,
@@ -273,6 +274,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
             "topic_config_sync_ms": spec.topic_config_sync_ms,
             "topic_config_include": spec.topic_config_include,
         },
+        "consumer_offset_sync": {"consumer_offset_sync": spec.consumer_offset_sync},
         "config": {"config": spec.config},
     }
     present = LinkSpec(
@@ -288,6 +290,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         mirror_start_offset=link.mirror_start_offset,
         topic_config_sync_ms=link.topic_config_sync.interval_ms,
         topic_config_include=link.topic_config_sync.include,
+        consumer_offset_sync=link.consumer_offset_sync,
         config=link.config,
     )
     changes: dict[str, object] = {}

@@ -15,6 +15,8 @@ from clusterlink_engine.replication.cursor import Cursor, Watcher
 from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.sync.consumer_offsets import ConsumerOffsetSync
+from clusterlink_engine.sync.task import SyncTask
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
@@ -51,6 +53,8 @@ class LinkRuntime:
         cluster: The remote one.
         admin: Of the remote one.
         replication: Of the partitions that this process mirrors.
+        config_sync: Of the topics' settings.
+        offset_sync: Of the groups' offsets.
         is_started: Whether `start` was called.
     """
 
@@ -64,6 +68,8 @@ class LinkRuntime:
         on_metadata: Callable[[str, Metadata], None],
         on_retired: Callable[[Cursor], None],
         on_desired: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
+        log_ends: Callable[[str], Mapping[int, int]],
+        may_write: Callable[[], bool],
         watcher: Watcher,
     ) -> None:
         self.name = link.name
@@ -89,12 +95,13 @@ class LinkRuntime:
             on_retired=on_retired,
             watcher=watcher,
         )
-        self.config_sync = TopicConfigSync(
-            self.admin,
-            local.admin,
-            lambda: view().links.get(link.name, link),
-            self._mirrors_in_step,
-            on_desired,
+
+        def now() -> Link:
+            return view().links.get(link.name, link)
+
+        self.config_sync = TopicConfigSync(self.admin, local.admin, now, self._mirrors_in_step, on_desired)
+        self.offset_sync = ConsumerOffsetSync(
+            self.cluster, local.cluster, now, self._mirrors_in_step, log_ends, may_write
         )
 
     def is_outdated(self, link: Link) -> bool:
@@ -113,7 +120,18 @@ class LinkRuntime:
         )
         if not self._leads:
             self._leads = True
-            self._tasks.start(f"topic config sync of link {self.name}", self.config_sync.run())
+            for task in self.syncs:
+                self._tasks.start(f"{task.name} of link {self.name}", task.run())
+
+    @property
+    def syncs(self) -> tuple[SyncTask, ...]:
+        """Everything that is kept in step beside the records."""
+        return (self.offset_sync, self.config_sync)
+
+    def hurry(self) -> None:
+        """Something changed that is kept in step: look at it now."""
+        for task in self.syncs:
+            task.hurry()
 
     async def stop(self, timeout: float = DRAIN_SECONDS) -> None:
         """Stops everything; what is in flight is answered first, for at most `timeout` seconds."""

@@ -17,6 +17,7 @@ from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import ClusterlinkError, KafkaError, NotLeadingError, is_retriable
 from clusterlink_engine.model.resources import MirrorTopic, Phase
 from clusterlink_engine.model.topic_settings import FORCED
+from clusterlink_engine.sync.task import TaskError
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 
@@ -82,7 +83,11 @@ class Stopping:
         before = await self._source_ends(mirror)
         waits_for = self._missing(mirror, before)
         if not waits_for:
-            await self._plane[mirror.link].config_sync.sync([mirror])
+            errors = await self._last_syncs(mirror)
+            if errors:
+                self.waits_for = errors[0].message
+                await asyncio.sleep(_LOOK_SECONDS)
+                return
             # Nothing may have come while the settings were brought in step.
             waits_for = "" if await self._source_ends(mirror) == before else "producers are still writing to the source"
         self.waits_for = waits_for
@@ -91,6 +96,13 @@ class Stopping:
             return
         async with self._state.locked("mirror", self._name):
             await self._step(Phase.PROMOTING, Phase.SEALING)  # unless it was cancelled meanwhile
+
+    async def _last_syncs(self, mirror: MirrorTopic) -> list[TaskError]:
+        runtime = self._plane[mirror.link]
+        errors = await runtime.config_sync.sync([mirror])
+        if not errors and runtime.offset_sync.is_enabled:
+            errors = await runtime.offset_sync.sync([mirror])
+        return errors
 
     async def _source_ends(self, mirror: MirrorTopic) -> dict[int, int]:
         cluster = self._plane[mirror.link].cluster
@@ -131,6 +143,7 @@ class Stopping:
         await self._admin.alter(self._name, desired)
         others = [name for name in FORCED if name in known and name not in desired]
         await self._admin.reset(self._name, others)
+        await self._plane[mirror.link].offset_sync.settle()
         self.waits_for = ""
         async with self._state.locked("mirror", self._name):
             await self._step(Phase.SEALING, Phase.STOPPED)

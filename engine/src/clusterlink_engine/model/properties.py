@@ -48,6 +48,10 @@ _ATTRIBUTES = {
     "cluster.link.prefix": "topic_prefix",
     "cluster.link.paused": "paused",
     "link.mode": "mode",
+    "consumer.offset.sync.enable": "consumer_offset_sync.enable",
+    "consumer.offset.sync.ms": "consumer_offset_sync.interval_ms",
+    "consumer.offset.group.filters": "consumer_offset_sync.group_filters",
+    "consumer.group.prefix.enable": "consumer_offset_sync.group_prefix",
     "topic.config.sync.ms": "topic_config_sync.interval_ms",
     "topic.config.sync.include": "topic_config_sync.include",
 }

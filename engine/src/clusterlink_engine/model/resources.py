@@ -9,10 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.states import MirrorError
 from clusterlink_engine.settings import Sasl, Security
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
+DEFAULT_CONSUMER_OFFSET_SYNC_MS = 30_000
 
 EARLIEST, LATEST = "earliest", "latest"
 
@@ -54,6 +56,17 @@ class TopicConfigSync(Stored):
     """Sorted; empty stands for the default list."""
 
 
+class ConsumerOffsetSync(Stored):
+    """How the committed offsets of consumer groups are followed."""
+
+    enable: bool = False
+    interval_ms: int = DEFAULT_CONSUMER_OFFSET_SYNC_MS
+    group_prefix: bool = False
+    """Whether groups get the link's topic prefix on the local cluster; only with a prefix."""
+    group_filters: tuple[Filter, ...] = ()
+    """Sorted. At least one INCLUDE if enabled."""
+
+
 class Link(Named):
     """A link: the way from one remote cluster to the local one."""
 
@@ -66,6 +79,7 @@ class Link(Named):
     mirror_start_offset: str = EARLIEST
     """Where new mirror topics begin: "earliest", "latest", or an RFC 3339 time. Never changes."""
     topic_config_sync: TopicConfigSync = TopicConfigSync()
+    consumer_offset_sync: ConsumerOffsetSync = ConsumerOffsetSync()
     config: dict[str, str] = Field(default_factory=dict)
     client_token: str = ""
     """Of the create; a repeated create with the same token answers this link."""

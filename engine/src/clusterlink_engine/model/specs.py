@@ -6,7 +6,8 @@ from datetime import datetime
 
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.model import names, properties, topic_settings
-from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, LATEST
+from clusterlink_engine.model.filters import check_filters
+from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, LATEST, ConsumerOffsetSync
 from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_address
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
@@ -32,6 +33,7 @@ class LinkSpec:
     mirror_start_offset: str = EARLIEST
     topic_config_sync_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
     topic_config_include: tuple[str, ...] = ()
+    consumer_offset_sync: ConsumerOffsetSync = field(default_factory=ConsumerOffsetSync)
     config: dict[str, str] = field(default_factory=dict)
 
     def synced_names(self) -> frozenset[str]:
@@ -57,14 +59,20 @@ class LinkSpec:
         check_start_offset(self.mirror_start_offset, "link.mirror_start_offset")
         if self.topic_prefix:
             names.check_prefix(self.topic_prefix, "link.topic_prefix")
-        if self.topic_config_sync_ms < limits.min_sync_interval_ms:
-            raise InvalidArgumentError(
-                f"The interval of {self.topic_config_sync_ms} ms is too short; at least {limits.min_sync_interval_ms} ms are "
-                "needed.",
-                field="link.topic_config_sync.interval_ms",
-            )
+        _check_interval(self.topic_config_sync_ms, limits, "link.topic_config_sync.interval_ms")
+        self._check_consumer_offset_sync(limits)
         topic_settings.check_include(self.topic_config_include, "link.topic_config_sync.include")
         properties.check_config(self.config, "link.config")
+
+    def _check_consumer_offset_sync(self, limits: Limits) -> None:
+        sync, at = self.consumer_offset_sync, "link.consumer_offset_sync"
+        _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
+        if sync.group_prefix and not self.topic_prefix:
+            raise InvalidArgumentError(
+                "Groups can only get a prefix if the link has a topic prefix.", field=f"{at}.group_prefix"
+            )
+        if sync.enable:
+            check_filters(sync.group_filters, f"{at}.group_filters")
 
     def _check_security(self) -> None:
         protocol = self.security_protocol
@@ -98,6 +106,14 @@ class LinkSpec:
             return None
         return Sasl.model_validate(
             {"mechanism": self.sasl_mechanism, "username": self.sasl_username, "password": self.sasl_password}
+        )
+
+
+def _check_interval(milliseconds: int, limits: Limits, at: str) -> None:
+    if milliseconds < limits.min_sync_interval_ms:
+        raise InvalidArgumentError(
+            f"The interval of {milliseconds} ms is too short; at least {limits.min_sync_interval_ms} ms are needed.",
+            field=at,
         )
 
 

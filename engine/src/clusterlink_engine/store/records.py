@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.resources import Allocation, DetachedMirror, Link, MirrorTopic, PartitionProgress, Stored
 
-VERSION = 3
+VERSION = 4
 
 # What version 1 could not mirror. A partition that failed for it goes on.
 _LIFTED = frozenset(
@@ -95,7 +95,7 @@ def decode(key: str, data: bytes) -> Stored:
 
 
 def _upgraded(kind: str, value: Any) -> Any:
-    """Answers a value of version 1 as one of version 2, which reads as version 3 does: that one only added fields and kinds."""
+    """Answers a value of version 1 as one of version 2, which reads as later ones do: those only added fields and kinds."""
     if kind == "mirror" and isinstance(value, dict):
         failures = value.get("failures", {})
         return {**value, "failures": {index: why for index, why in failures.items() if why["error"] not in _LIFTED}}

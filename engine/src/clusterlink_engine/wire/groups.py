@@ -3,7 +3,7 @@
 Libraries show neither when a heartbeat was answered nor the group's generation, and a lease needs both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from kafka.protocol.consumer.group import (
@@ -25,6 +25,7 @@ from clusterlink_engine.wire.connection import Connection, choose_version
 GROUP, TRANSACTION = 0, 1
 
 _FIND_COORDINATOR = (3, 3)  # API key 10
+_FIND_COORDINATORS = (4, 4)  # likewise, for many keys at once (KIP-699)
 _JOIN_GROUP = (7, 7)  # API key 11
 _SYNC_GROUP = (5, 5)  # API key 14
 _HEARTBEAT = (4, 4)  # API key 12
@@ -61,6 +62,20 @@ async def find_coordinator(cluster: Cluster, key: str, kind: int) -> int:
     if answer.error_code:
         raise refused(answer.error_code, f'FindCoordinator of "{key}"', cluster.side, answer.error_message)
     return int(answer.node_id)
+
+
+async def find_coordinators(cluster: Cluster, keys: Collection[str], kind: int) -> dict[str, int]:
+    """Asks which brokers coordinate groups, or transactional ids; answers node ids by key.
+
+    Raises:
+        KafkaError: The cluster could not be asked, or refused one of them.
+    """
+    request = FindCoordinatorRequest(key_type=kind, coordinator_keys=sorted(keys))
+    answer = await cluster.call(-1, request, FindCoordinatorResponse, _FIND_COORDINATORS)
+    for found in answer.coordinators:
+        if found.error_code:
+            raise refused(found.error_code, f'FindCoordinator of "{found.key}"', cluster.side, found.error_message)
+    return {found.key: int(found.node_id) for found in answer.coordinators}
 
 
 class GroupConnection:

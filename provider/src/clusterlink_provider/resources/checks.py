@@ -43,6 +43,21 @@ def at_least(minimum: int, unit: str) -> Validator:
     return check
 
 
+def name_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks filters by name; what is not known yet is left alone."""
+    types = {"pattern_type": ("LITERAL", "PREFIXED"), "filter_type": ("INCLUDE", "EXCLUDE")}
+    for entry in value:
+        if not isinstance(entry, dict):
+            continue
+        if entry["name"] in ("", None):
+            diagnostics.error("Invalid filter", 'A filter needs a name; "*" stands for every name.', path)
+        for key, known in types.items():
+            found = entry[key]
+            if not isinstance(found, Unknown) and found not in known:
+                choices = " or ".join(f'"{choice}"' for choice in known)
+                diagnostics.error("Invalid filter", f"Expected {choices} as {key}, got {found!r}.", path)
+
+
 def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
     """Checks that a text could be (part of) the name of a topic: the same letters are legal for links."""
     if not value:

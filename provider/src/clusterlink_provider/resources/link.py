@@ -7,7 +7,7 @@ from clusterlink_provider.framework import planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import link_convert, link_plan, link_security
+from clusterlink_provider.resources import link_convert, link_plan, link_security, link_syncs
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
@@ -20,8 +20,9 @@ class LinkResource:
     schema = SCHEMA
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
-        """Checks that security protocol and `sasl` fit together."""
+        """Checks that security protocol and `sasl`, and the parts of each sync, fit together."""
         link_security.validate(config, diagnostics)
+        link_syncs.validate(config, diagnostics)
 
     def seen(self, session: Session, state: Object) -> None:
         """Remembers the name as one that is in the state."""

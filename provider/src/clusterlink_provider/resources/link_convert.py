@@ -37,6 +37,7 @@ def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1
             interval_ms=_known(sync.get("interval_ms")) or 0,
             include=_sorted(_known(sync.get("include")) or ()) if own_include else (),
         ),
+        consumer_offset_sync=_offset_sync_to_message(state.get("consumer_offset_sync") or {}),
         config=state.get("config") or {},
     )
 
@@ -63,11 +64,37 @@ def from_message(link: v1.Link, base: Object) -> Object:
             "interval_ms": sync.interval_ms,
             "include": SetValue(sync.include) if sync.include else None,
         },
+        "consumer_offset_sync": _offset_sync_from_message(link.consumer_offset_sync),
         # An empty map and none at all are the same for the engine; the user's spelling stays.
         "config": config or ({} if base.get("config") == {} else None),
         "link_id": link.link_id,
         "state": v1.LinkState.Name(link.state).removeprefix(_STATE_PREFIX),
         "error": error_text(link.error, link.error_message),
+    }
+
+
+def _offset_sync_to_message(sync: Object) -> v1.ConsumerOffsetSync:
+    return v1.ConsumerOffsetSync(
+        enable=_known(sync.get("enable")) or False,
+        interval_ms=_known(sync.get("interval_ms")) or 0,
+        group_prefix=_known(sync.get("group_prefix")) or False,
+        group_filters=[
+            v1.Filter(name=entry["name"], pattern_type=entry["pattern_type"], filter_type=entry["filter_type"])
+            for entry in _known(sync.get("group_filters")) or ()
+        ],
+    )
+
+
+def _offset_sync_from_message(sync: v1.ConsumerOffsetSync) -> Object:
+    filters = SetValue(
+        {"name": entry.name, "pattern_type": entry.pattern_type, "filter_type": entry.filter_type}
+        for entry in sync.group_filters
+    )
+    return {
+        "enable": sync.enable,
+        "interval_ms": sync.interval_ms,
+        "group_prefix": sync.group_prefix,
+        "group_filters": filters if len(filters) else None,
     }
 
 
@@ -103,6 +130,8 @@ def changed_fields(before: Object, after: Object) -> list[str]:
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
     if before.get("topic_config_sync") != after.get("topic_config_sync"):
         mask.append("topic_config_sync")
+    if before.get("consumer_offset_sync") != after.get("consumer_offset_sync"):
+        mask.append("consumer_offset_sync")
     if (before.get("config") or {}) != (after.get("config") or {}):
         mask.append("config")
     return mask

@@ -40,7 +40,7 @@ def plan(context: PlanContext[Session]) -> None:
         session.links.leave(context.prior["name"])
         _warn_of_replacement(context, session, context.prior["name"])
         return
-    _check_interval(context, session, planned)
+    _check_intervals(context, session, planned)
     if context.prior is None:
         _check_create(context, session, planned)
     if not context.diagnostics.has_errors:
@@ -103,16 +103,16 @@ def _warn_of_replacement(context: PlanContext[Session], session: Session, name: 
         )
 
 
-def _check_interval(context: PlanContext[Session], session: Session, planned: Object) -> None:
-    interval = _at(planned, "topic_config_sync", "interval_ms")
+def _check_intervals(context: PlanContext[Session], session: Session, planned: Object) -> None:
     minimum = session.engine.limits.min_sync_interval_ms
-    if isinstance(interval, int) and interval < minimum:
-        context.diagnostics.error(
-            "Sync interval too short",
-            f"This engine allows intervals of at least {minimum} ms (min_sync_interval_ms), the plan has {interval} "
-            f"ms.",
-            ("topic_config_sync", "interval_ms"),
-        )
+    for sync in ("topic_config_sync", "consumer_offset_sync"):
+        interval = _at(planned, sync, "interval_ms")
+        if isinstance(interval, int) and interval < minimum:
+            context.diagnostics.error(
+                "Sync interval too short",
+                f"This engine allows intervals of at least {minimum} ms (min_sync_interval_ms), the plan has {interval} ms.",
+                (sync, "interval_ms"),
+            )
 
 
 def _check_create(context: PlanContext[Session], session: Session, planned: Object) -> None:

@@ -6,6 +6,7 @@ from clusterlink_provider.resources import checks
 from clusterlink_provider.resources.durations import timeouts_attribute
 
 DEFAULT_INTERVAL_MS = 5000
+DEFAULT_OFFSET_INTERVAL_MS = 30_000
 # The engine may ask for more; less than this it never allows.
 MIN_INTERVAL_MS = 1000
 
@@ -102,6 +103,41 @@ _TOPIC_CONFIG_SYNC = {
     ),
 }
 
+_CONSUMER_OFFSET_SYNC = {
+    "enable": Attribute(
+        description="Whether the offsets of consumer groups follow the source. Default false. A change is made in place; what "
+        "was committed stays.",
+        type=cty.BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+    ),
+    "interval_ms": Attribute(
+        description="Time between two rounds, in milliseconds; at least 1000. Default 30000. A change is made in place.",
+        type=cty.NUMBER,
+        optional=True,
+        computed=True,
+        default=DEFAULT_OFFSET_INTERVAL_MS,
+        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
+    ),
+    "group_prefix": Attribute(
+        description="Whether groups get the link's `topic_prefix` on the local cluster. Default false. A change is made in "
+        "place; groups under their other name stay.",
+        type=cty.BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+    ),
+    "group_filters": Attribute(
+        description="Which groups: each filter has a `name`, a `pattern_type` (`LITERAL` or `PREFIXED`) and a `filter_type` "
+        "(`INCLUDE` or `EXCLUDE`, which wins); the name `*` with `LITERAL` stands for every group. Needed with `enable`. "
+        "Default: none. A change is made in place.",
+        type=cty.set_of(cty.object_of({"name": cty.STRING, "pattern_type": cty.STRING, "filter_type": cty.STRING})),
+        optional=True,
+        validators=(checks.not_empty, checks.name_filters),
+    ),
+}
+
 SCHEMA = Schema(
     description="A cluster link: a named connection from a remote Kafka cluster (the source) to the engine's local "
     "cluster (the destination), on which mirror topics are made.",
@@ -163,6 +199,14 @@ SCHEMA = Schema(
             computed=True,
             default={},
             nested=_TOPIC_CONFIG_SYNC,
+        ),
+        "consumer_offset_sync": Attribute(
+            description="Commits for consumer groups on the local cluster what they have committed at the source, for mirrored "
+            "topics only. A change is made in place.",
+            optional=True,
+            computed=True,
+            default={},
+            nested=_CONSUMER_OFFSET_SYNC,
         ),
         "config": Attribute(
             description="Further properties of the link by their Cluster Linking names, with values as text. Default: "

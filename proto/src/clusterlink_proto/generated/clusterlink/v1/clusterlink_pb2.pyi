@@ -71,6 +71,33 @@ LINK_STATE_FAILED: LinkState.ValueType  # 4
 """The link cannot work, for example because the remote cluster is another one than before."""
 global___LinkState = LinkState
 
+class _TaskState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _TaskStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_TaskState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    TASK_STATE_UNSPECIFIED: _TaskState.ValueType  # 0
+    TASK_STATE_ACTIVE: _TaskState.ValueType  # 1
+    TASK_STATE_IN_ERROR: _TaskState.ValueType  # 2
+    """The last round had errors; the next one tries again."""
+    TASK_STATE_NOT_CONFIGURED: _TaskState.ValueType  # 3
+    TASK_STATE_LINK_PAUSED: _TaskState.ValueType  # 4
+    TASK_STATE_LINK_UNAVAILABLE: _TaskState.ValueType  # 5
+    TASK_STATE_LINK_FAILED: _TaskState.ValueType  # 6
+
+class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper): ...
+
+TASK_STATE_UNSPECIFIED: TaskState.ValueType  # 0
+TASK_STATE_ACTIVE: TaskState.ValueType  # 1
+TASK_STATE_IN_ERROR: TaskState.ValueType  # 2
+"""The last round had errors; the next one tries again."""
+TASK_STATE_NOT_CONFIGURED: TaskState.ValueType  # 3
+TASK_STATE_LINK_PAUSED: TaskState.ValueType  # 4
+TASK_STATE_LINK_UNAVAILABLE: TaskState.ValueType  # 5
+TASK_STATE_LINK_FAILED: TaskState.ValueType  # 6
+global___TaskState = TaskState
+
 class _GapFilling:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -308,6 +335,8 @@ class Link(google.protobuf.message.Message):
     MIRROR_START_OFFSET_FIELD_NUMBER: builtins.int
     GAP_FILLING_FIELD_NUMBER: builtins.int
     STATE_SINCE_FIELD_NUMBER: builtins.int
+    CONSUMER_OFFSET_SYNC_FIELD_NUMBER: builtins.int
+    TASKS_FIELD_NUMBER: builtins.int
     name: builtins.str
     link_id: builtins.str
     """Given by the engine; never used again for another link."""
@@ -337,6 +366,12 @@ class Link(google.protobuf.message.Message):
     def state_since(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When this engine saw the link enter its state. Output only."""
 
+    @property
+    def consumer_offset_sync(self) -> global___ConsumerOffsetSync: ...
+    @property
+    def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LinkTask]:
+        """What the link keeps in step beside the records. Output only."""
+
     def __init__(
         self,
         *,
@@ -355,11 +390,114 @@ class Link(google.protobuf.message.Message):
         mirror_start_offset: builtins.str = ...,
         gap_filling: global___GapFilling.ValueType = ...,
         state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        consumer_offset_sync: global___ConsumerOffsetSync | None = ...,
+        tasks: collections.abc.Iterable[global___LinkTask] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["consumer_offset_sync", b"consumer_offset_sync", "remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["config", b"config", "consumer_offset_sync", b"consumer_offset_sync", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "tasks", b"tasks", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
 
 global___Link = Link
+
+@typing.final
+class ConsumerOffsetSync(google.protobuf.message.Message):
+    """Commits for consumer groups on the local cluster what they have committed at the source, for mirrored topics only."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENABLE_FIELD_NUMBER: builtins.int
+    INTERVAL_MS_FIELD_NUMBER: builtins.int
+    GROUP_PREFIX_FIELD_NUMBER: builtins.int
+    GROUP_FILTERS_FIELD_NUMBER: builtins.int
+    enable: builtins.bool
+    interval_ms: builtins.int
+    """0 stands for the default, 30000."""
+    group_prefix: builtins.bool
+    """Whether groups get the link's topic prefix on the local cluster."""
+    @property
+    def group_filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Filter]:
+        """Needed if enabled: at least one that includes."""
+
+    def __init__(
+        self,
+        *,
+        enable: builtins.bool = ...,
+        interval_ms: builtins.int = ...,
+        group_prefix: builtins.bool = ...,
+        group_filters: collections.abc.Iterable[global___Filter] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["enable", b"enable", "group_filters", b"group_filters", "group_prefix", b"group_prefix", "interval_ms", b"interval_ms"]) -> None: ...
+
+global___ConsumerOffsetSync = ConsumerOffsetSync
+
+@typing.final
+class Filter(google.protobuf.message.Message):
+    """Selects names. One that is excluded by any filter is not selected."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PATTERN_TYPE_FIELD_NUMBER: builtins.int
+    FILTER_TYPE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """"*" with LITERAL stands for every name."""
+    pattern_type: builtins.str
+    """LITERAL, the default, or PREFIXED."""
+    filter_type: builtins.str
+    """INCLUDE, the default, or EXCLUDE."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        pattern_type: builtins.str = ...,
+        filter_type: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter_type", b"filter_type", "name", b"name", "pattern_type", b"pattern_type"]) -> None: ...
+
+global___Filter = Filter
+
+@typing.final
+class LinkTask(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """ConsumerOffsetSync or TopicConfigsSync."""
+    state: global___TaskState.ValueType
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskError]:
+        """Of its last round."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        state: global___TaskState.ValueType = ...,
+        errors: collections.abc.Iterable[global___TaskError] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "name", b"name", "state", b"state"]) -> None: ...
+
+global___LinkTask = LinkTask
+
+@typing.final
+class TaskError(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    code: builtins.str
+    """A name such as CONSUMER_GROUP_IN_USE_ERROR."""
+    message: builtins.str
+    def __init__(
+        self,
+        *,
+        code: builtins.str = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "message", b"message"]) -> None: ...
+
+global___TaskError = TaskError
 
 @typing.final
 class RemoteCluster(google.protobuf.message.Message):
