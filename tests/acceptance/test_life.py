@@ -93,6 +93,31 @@ def test_only_terraform_side_settings_change(applied: Terraform, engine: Engine)
     )
 
 
+def test_consumer_offset_sync_is_changed_in_place(terraform: Terraform, engine: Engine, client: EngineClient) -> None:
+    def sync(filters: str, more: str = "") -> str:
+        return link(engine, f"consumer_offset_sync = {{ enable = true, group_filters = [{filters}] {more} }}")
+
+    every = '{ name = "*", pattern_type = "LITERAL", filter_type = "INCLUDE" }'
+    but = '{ name = "tmp-", pattern_type = "PREFIXED", filter_type = "EXCLUDE" }'
+    terraform.step(sync(every), {LINK: "create"})
+    assert terraform.state[LINK]["consumer_offset_sync"]["interval_ms"] == 30000
+    terraform.step(sync(f"{but}, {every}"), {LINK: "update"})
+    terraform.step(sync(f"{every}, {but}", ", interval_ms = 30000"), {})
+    made = client.get_link("from-primary")
+    assert made is not None
+    assert {(entry.name, entry.filter_type) for entry in made.consumer_offset_sync.group_filters} == {
+        ("*", "INCLUDE"),
+        ("tmp-", "EXCLUDE"),
+    }
+    made.consumer_offset_sync.enable = False
+    client.update_link(made, ["consumer_offset_sync"], seconds=30)
+    assert terraform.plan().code == 2  # drift
+    terraform.step(link(engine), {LINK: "update"})
+    made = client.get_link("from-primary")
+    assert made is not None
+    assert (made.consumer_offset_sync.enable, len(made.consumer_offset_sync.group_filters)) == (False, 0)
+
+
 def test_set_order_and_spelling_mean_nothing(terraform: Terraform, engine: Engine) -> None:
     extra = 'topic_config_sync = { include = ["retention.ms", "segment.bytes"] }'
     terraform.step(link(engine, extra), {LINK: "create"})

@@ -32,7 +32,11 @@ def test_looking_pausing_promoting_and_failing_over(
         engine.create_mirror("link", name)
         assert_becomes_equal(source_cluster, destination_cluster, name)
     assert _run(engine, "link", "list").stdout.splitlines()[1].split()[:2] == ["link", "ACTIVE"]
-    assert "state           ACTIVE" in _run(engine, "link", "describe", "link").stdout
+    described = dict(line.split(None, 1) for line in _run(engine, "link", "describe", "link").stdout.splitlines())
+    assert (described["state"], described["ConsumerOffsetSync"]) == ("ACTIVE", "NOT_CONFIGURED")
+    tasks = [line.split() for line in _run(engine, "link", "task", "list", "link").stdout.splitlines()]
+    assert tasks[0] == ["TASK", "STATE", "ERROR", "WHY"]
+    assert ["TopicConfigsSync", "ACTIVE"] in tasks
     assert _run(engine, "mirror", "list", "--link", "link").stdout.count(" ACTIVE") == 2
     _run(engine, "mirror", "pause", topic_name)
     assert engine.state(topic_name) == "PAUSED"

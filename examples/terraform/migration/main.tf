@@ -21,6 +21,13 @@ resource "clusterlink_link" "old" {
   remote_cluster = {
     bootstrap_servers = var.old_bootstrap_servers
   }
+
+  # Groups find their offsets on this cluster. A group that moves here early is left alone; exclude it then.
+  consumer_offset_sync = {
+    enable        = true
+    interval_ms   = 5000
+    group_filters = [{ name = "*", pattern_type = "LITERAL", filter_type = "INCLUDE" }]
+  }
 }
 
 resource "clusterlink_mirror_topic" "moved" {

@@ -33,6 +33,10 @@ def add(commands: Any) -> None:
         ("resume", "let a paused link go on", _resume_link),
     ):
         _verb(link, verb, text, run).add_argument("name", metavar="LINK")
+    task = link.add_parser("task", help="look at what a link keeps in step beside the records").add_subparsers(
+        dest="task_verb", required=True, metavar="VERB"
+    )
+    _verb(task, "list", "the tasks of a link, with their errors", _list_tasks).add_argument("name", metavar="LINK")
 
     mirror = commands.add_parser(
         "mirror", help="look at mirror topics; pause, resume, promote, fail over"
@@ -129,6 +133,16 @@ def _resume_link(channel: grpc.Channel, options: argparse.Namespace) -> int:
     return _show_link(options, _links(channel).ResumeLink(request, timeout=_CALL_SECONDS))
 
 
+def _list_tasks(channel: grpc.Channel, options: argparse.Namespace) -> int:
+    link: v1.Link = _links(channel).GetLink(v1.GetLinkRequest(name=options.name), timeout=_CALL_SECONDS)
+    rows = [
+        (task.name, _state(v1.TaskState, task.state), error.code, error.message)
+        for task in link.tasks
+        for error in task.errors or [v1.TaskError()]
+    ]
+    return _print(options, v1.Link(tasks=link.tasks), ("TASK", "STATE", "ERROR", "WHY"), rows)
+
+
 def _show_link(options: argparse.Namespace, link: v1.Link) -> int:
     rows = [
         ("name", link.name),
@@ -137,6 +151,7 @@ def _show_link(options: argparse.Namespace, link: v1.Link) -> int:
         ("remote cluster", f"{link.remote_cluster.cluster_id} at {', '.join(link.remote_cluster.bootstrap_servers)}"),
         ("topic prefix", link.topic_prefix),
         ("mirror topics", str(link.mirror_topic_count)),
+        *((task.name, _state(v1.TaskState, task.state)) for task in link.tasks),
     ]
     return _print(options, link, None, [row for row in rows if row[1]])
 

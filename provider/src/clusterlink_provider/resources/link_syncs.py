@@ -28,4 +28,4 @@ def validate(config: Object, diagnostics: Diagnostics) -> None:
 
 def _includes(filters: SetValue | None) -> bool:
     entries = filters or ()
-    return any(not isinstance(entry, dict) or entry["filter_type"] not in ("EXCLUDE",) for entry in entries)
+    return any(not isinstance(entry, dict) or entry["filter_type"] != "EXCLUDE" for entry in entries)
