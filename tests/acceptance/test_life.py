@@ -118,6 +118,35 @@ def test_consumer_offset_sync_is_changed_in_place(terraform: Terraform, engine: 
     assert (made.consumer_offset_sync.enable, len(made.consumer_offset_sync.group_filters)) == (False, 0)
 
 
+def test_acls_and_automatic_mirror_topics_are_changed_in_place(
+    terraform: Terraform, engine: Engine, client: EngineClient
+) -> None:
+    acl = (
+        '{ resource_type = "TOPIC", resource_name = "orders", pattern_type = "ANY", principal = "", host = "*", '
+        'operation = "READ", permission_type = "ANY" }'
+    )
+    include = '{ name = "made-up-", pattern_type = "PREFIXED", filter_type = "INCLUDE" }'
+    both = f"""
+  acl_sync                  = {{ enable = true, filters = [{acl}] }}
+  auto_create_mirror_topics = {{ enable = true, filters = [{include}] }}
+"""
+    terraform.step(link(engine), {LINK: "create"})
+    terraform.step(link(engine, both), {LINK: "update"})
+    made = client.get_link("from-primary")
+    assert made is not None
+    assert (made.acl_sync.enable, made.acl_sync.interval_ms) == (True, 5000)
+    assert [(entry.resource_name, entry.operation) for entry in made.acl_sync.filters] == [("orders", "READ")]
+    assert [entry.name for entry in made.auto_create_mirror_topics.filters] == ["made-up-"]
+    made.auto_create_mirror_topics.enable = False
+    client.update_link(made, ["auto_create_mirror_topics"], seconds=30)
+    assert terraform.plan().code == 2  # drift
+    terraform.step(link(engine), {LINK: "update"})
+    made = client.get_link("from-primary")
+    assert made is not None
+    assert (made.acl_sync.enable, len(made.acl_sync.filters)) == (False, 0)
+    assert len(made.auto_create_mirror_topics.filters) == 0
+
+
 def test_set_order_and_spelling_mean_nothing(terraform: Terraform, engine: Engine) -> None:
     extra = 'topic_config_sync = { include = ["retention.ms", "segment.bytes"] }'
     terraform.step(link(engine, extra), {LINK: "create"})

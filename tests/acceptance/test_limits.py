@@ -73,6 +73,8 @@ resource "clusterlink_link" "x" {
 
 
 def test_validate_points_to_each_line(terraform: Terraform, engine: Engine) -> None:
+    internal = '{ name = "_x", pattern_type = "LITERAL", filter_type = "INCLUDE" }'
+    unknown = '{ name = "x", pattern_type = "ANY", filter_type = "INCLUDE" }'
     wrong = {
         'mode = "SOURCE"': "does not have",
         'mode = "NONE"': "Expected",
@@ -81,6 +83,14 @@ def test_validate_points_to_each_line(terraform: Terraform, engine: Engine) -> N
         'timeouts = { create = "soon" }': "not a duration",
         "topic_config_sync = { include = [] }": "at least one",
         'config = { "a" = null }': "null",
+        "consumer_offset_sync = { enable = true }": "no filter includes",
+        "consumer_offset_sync = { group_prefix = true }": "topic_prefix",
+        "consumer_offset_sync = { interval_ms = 999 }": "at least 1000",
+        "auto_create_mirror_topics = { enable = true }": "no filter includes",
+        "acl_sync = { enable = true }": "no filters",
+        "acl_sync = { interval_ms = 999 }": "at least 1000",
+        f"auto_create_mirror_topics = {{ filters = [{internal}] }}": "begin with",
+        f"auto_create_mirror_topics = {{ filters = [{unknown}] }}": "PREFIXED",
     }
     config = "".join(
         links(engine, ["a"], line).replace('"many"', f'"many{number}"') for number, line in enumerate(wrong)

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
+from confluent_kafka.admin import AclOperation
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.gauntlet.test_gauntlet import assert_exact
-from tests.support import rights, sources, topics
+from tests.support import groups, rights, sources, topics
 from tests.support.engine import EngineProcess
+from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
 
@@ -97,6 +99,59 @@ def test_least_rights_at_the_source(
     with pytest.raises(grpc.RpcError) as refused:
         engine.create_mirror("link", f"{topic_name}-no")
     assert "may not be described" in (refused.value.details() or "")
+
+
+def test_least_rights_for_groups(secured: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
+    """DESCRIBE on groups at the source and READ on those of the local cluster; one that lacks it does not hold up another."""
+    state_topic, group, mirror = f"_state-{topic_name}", f"{topic_name}-group", f"far.{topic_name}"
+    for user, granted in (
+        ("markers", [*rights.local(mirror, state_topic), rights.group(f"far.{group}-may", AclOperation.READ)]),
+        ("reader", [*rights.remote(topic_name), rights.group(topic_name, AclOperation.DESCRIBE)]),
+    ):
+        rights.grant(secured.bootstrap_servers, user, granted)
+    sources.committed(secured, topic_name)
+    engine = start_engine(
+        secured.sasl_bootstrap_servers,
+        state_topic=state_topic,
+        settings={
+            "local_cluster": {
+                "security_protocol": "SASL_PLAINTEXT",
+                "sasl": {"mechanism": "SCRAM-SHA-256", "username": "markers", "password": "m"},
+            }
+        },
+    )
+    remote = v1.RemoteCluster(
+        bootstrap_servers=[secured.sasl_bootstrap_servers],
+        security_protocol="SASL_PLAINTEXT",
+        sasl=v1.Sasl(mechanism="SCRAM-SHA-512", username="reader", password="r"),  # noqa: S106 - of this cluster
+    )
+    sync = v1.ConsumerOffsetSync(
+        enable=True,
+        interval_ms=1000,
+        group_prefix=True,
+        group_filters=[v1.Filter(name=topic_name, pattern_type="PREFIXED")],
+    )
+    link = v1.Link(name="link", remote_cluster=remote, topic_prefix="far.", consumer_offset_sync=sync)
+    engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
+    engine.create_mirror("link", topic_name)
+    engine.wait_until_caught_up(mirror, secured)
+    for name in ("may", "not"):
+        groups.commit(secured.bootstrap_servers, f"{group}-{name}", topic_name, {0: 3})
+
+    def is_at(name: str) -> bool:
+        return groups.committed(secured.bootstrap_servers, f"far.{group}-{name}", mirror, 1) == {0: 3}
+
+    wait_until(lambda: is_at("may"), 30, "the group to be synced")
+
+    def errors() -> list[str]:
+        tasks = engine.links.GetLink(v1.GetLinkRequest(name="link"), timeout=30).tasks
+        return [error.code for task in tasks if task.name == "ConsumerOffsetSync" for error in task.errors]
+
+    wait_until(lambda: errors() == ["AUTHORIZATION_ERROR"], 30, "the missing right to be told")
+    assert not is_at("not")
+    rights.grant(secured.bootstrap_servers, "markers", [rights.group(f"far.{group}", AclOperation.READ)])
+    wait_until(lambda: is_at("not"), 30, "the other group to be synced")
+    wait_until(lambda: not errors(), 30, "the task to be without errors")
 
 
 def test_the_right_to_write_markers_is_given_later(

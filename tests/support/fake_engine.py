@@ -373,6 +373,7 @@ def _fill_link(link: v1.Link) -> None:
     link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
     link.mirror_start_offset = link.mirror_start_offset or "earliest"
     link.topic_config_sync.interval_ms = link.topic_config_sync.interval_ms or 5000
+    link.acl_sync.interval_ms = link.acl_sync.interval_ms or 5000
     link.consumer_offset_sync.interval_ms = link.consumer_offset_sync.interval_ms or 30_000
     if not link.topic_config_sync.include:
         link.topic_config_sync.include.extend(_DEFAULT_INCLUDE)

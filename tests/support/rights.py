@@ -57,6 +57,11 @@ def remote(sources: str) -> list[Right]:
     ]
 
 
+def group(name: str, operation: AclOperation) -> Right:
+    """For groups whose names begin with `name`: DESCRIBE at the source, READ on the local cluster."""
+    return (ResourceType.GROUP, name, _PREFIXED, operation)
+
+
 def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
     """Gives a user rights, as somebody who may."""
     bindings = [

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
@@ -35,7 +35,9 @@ from clusterlink_engine.errors import (
     is_retriable,
 )
 from clusterlink_engine.http.metrics import Metrics
-from clusterlink_engine.model.resources import Allocation, Link, MirrorTopic, PartitionProgress
+from clusterlink_engine.model.acls import Acl
+from clusterlink_engine.model.resources import Allocation, Link, MirrorTopic, PartitionProgress, SyncedAcls
+from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.processes import identity, is_dead
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
@@ -114,6 +116,7 @@ class _Running:
         self._members = Tasks(end)
         self._membership: Membership
         self._workforce: Workforce | None = None
+        self._mirror_topics: MirrorTopics | None = None
         self._leaving = False
         self._peers = Peers()
         self._server = Server(settings.api.listen, self._peers, self._leader)
@@ -254,7 +257,9 @@ class _Running:
         self._peers.workforce = workforce
         limits = self._settings.limits
         links = Links(state, self._plane, workforce, self._cluster, limits)
-        mirror_topics = MirrorTopics(state, self._plane, workforce, self._local, self._topics, self._tasks)
+        mirror_topics = self._mirror_topics = MirrorTopics(
+            state, self._plane, workforce, self._local, self._topics, self._tasks
+        )
         states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
         self._server.lead(
@@ -291,6 +296,8 @@ class _Running:
             on_desired=self._store_desired,
             log_ends=self._log_ends,
             may_write=self._lease.holds,
+            create=self._create_mirror,
+            store_acls=self._store_acls,
             watcher=watcher,
         )
 
@@ -299,6 +306,16 @@ class _Running:
             await self._workforce.store(self._membership.member_id, records)
         else:
             await self._following.store(records)
+
+    async def _create_mirror(self, link: str, source_topic: str) -> None:
+        if self._mirror_topics is not None:
+            spec = MirrorTopicSpec(link, source_topic, automatic=True)
+            await self._mirror_topics.create(spec, uuid4().hex, validate_only=False)
+
+    async def _store_acls(self, link: str, acls: Collection[Acl]) -> None:
+        state = self._watch.state
+        if state is not None:
+            await state.write(SyncedAcls(name=link, acls=tuple(sorted(acls, key=Acl.key))))
 
     def _log_ends(self, topic: str) -> dict[int, int]:
         if self._workforce is None:

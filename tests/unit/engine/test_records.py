@@ -5,6 +5,7 @@ import json
 import pytest
 
 from clusterlink_engine.errors import StateError, StateTooNewError
+from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.resources import (
     Allocation,
     DetachedMirror,
@@ -16,6 +17,7 @@ from clusterlink_engine.model.resources import (
     Phase,
     RemoteCluster,
     Stored,
+    SyncedAcls,
     TopicConfigSync,
     Worker,
 )
@@ -70,6 +72,20 @@ ALLOCATION = Allocation(
     workers={"m": Worker(slot=0, host="h", pid=1, process="p")},
     fillers=(5, 2**40),
 )
+ACLS = SyncedAcls(
+    name="eu",
+    acls=(
+        Acl(
+            resource_type="TOPIC",
+            resource_name="orders",
+            pattern_type="LITERAL",
+            principal="User:app",
+            host="*",
+            operation="READ",
+            permission_type="ALLOW",
+        ),
+    ),
+)
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
@@ -81,6 +97,7 @@ CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
         ("detached", DETACHED),
         ("partition", PROGRESS),
         ("allocation", ALLOCATION),
+        ("acls", ACLS),
         ("claim", CLAIM),
     ],
 )
@@ -89,7 +106,7 @@ def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, CLAIM)] == list(
+    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, CLAIM)] == list(
         records.KINDS.values()
     )
 

@@ -9,11 +9,15 @@ from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError, KafkaError
 from clusterlink_engine.mirror.partition import Phase
+from clusterlink_engine.model.acls import AclFilter, make_acl_filter
 from clusterlink_engine.model.filters import Filter, make_filter
 from clusterlink_engine.model.resources import (
+    DEFAULT_ACL_SYNC_MS,
     DEFAULT_CONSUMER_OFFSET_SYNC_MS,
     DEFAULT_TOPIC_CONFIG_SYNC_MS,
     EARLIEST,
+    AclSync,
+    AutoCreateMirrorTopics,
     ConsumerOffsetSync,
     Failure,
     Link,
@@ -65,6 +69,11 @@ def link_spec(message: v1.Link) -> LinkSpec:
         topic_config_sync_ms=message.topic_config_sync.interval_ms or DEFAULT_TOPIC_CONFIG_SYNC_MS,
         topic_config_include=tuple(message.topic_config_sync.include),
         consumer_offset_sync=_consumer_offset_sync(message.consumer_offset_sync),
+        acl_sync=_acl_sync(message.acl_sync),
+        auto_create_mirror_topics=AutoCreateMirrorTopics(
+            enable=message.auto_create_mirror_topics.enable,
+            filters=_filters(message.auto_create_mirror_topics.filters, "link.auto_create_mirror_topics.filters"),
+        ),
         config=dict(message.config),
     )
 
@@ -75,6 +84,18 @@ def _consumer_offset_sync(message: v1.ConsumerOffsetSync) -> ConsumerOffsetSync:
         interval_ms=message.interval_ms or DEFAULT_CONSUMER_OFFSET_SYNC_MS,
         group_prefix=message.group_prefix,
         group_filters=_filters(message.group_filters, "link.consumer_offset_sync.group_filters"),
+    )
+
+
+def _acl_sync(message: v1.AclSync) -> AclSync:
+    filters = {
+        make_acl_filter({name: getattr(entry, name) for name in AclFilter.model_fields}, "link.acl_sync.filters")
+        for entry in message.filters
+    }
+    return AclSync(
+        enable=message.enable,
+        interval_ms=message.interval_ms or DEFAULT_ACL_SYNC_MS,
+        filters=tuple(sorted(filters, key=str)),
     )
 
 
@@ -131,6 +152,15 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
             interval_ms=stored.consumer_offset_sync.interval_ms,
             group_prefix=stored.consumer_offset_sync.group_prefix,
             group_filters=[v1.Filter(**entry.model_dump()) for entry in stored.consumer_offset_sync.group_filters],
+        ),
+        acl_sync=v1.AclSync(
+            enable=stored.acl_sync.enable,
+            interval_ms=stored.acl_sync.interval_ms,
+            filters=[v1.AclFilter(**entry.model_dump()) for entry in stored.acl_sync.filters],
+        ),
+        auto_create_mirror_topics=v1.AutoCreateMirrorTopics(
+            enable=stored.auto_create_mirror_topics.enable,
+            filters=[v1.Filter(**entry.model_dump()) for entry in stored.auto_create_mirror_topics.filters],
         ),
         config=stored.config,
         mirror_topic_count=mirror_topics,
@@ -195,6 +225,7 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         config=stored.config,
         paused=stored.paused,
         stop=_STOPS[stored.stop],
+        automatic=stored.automatic,
     )
     if now is not None:
         state = now.entered.state

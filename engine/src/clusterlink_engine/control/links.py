@@ -87,7 +87,7 @@ class Links:
         Args:
             spec: The new values, under the link's name.
             fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.security_protocol", "remote_cluster.sasl",
-                "paused", "topic_config_sync", "consumer_offset_sync", "config".
+                "paused", "topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics", "config".
             validate_only: Whether to change nothing.
 
         Raises:
@@ -139,7 +139,10 @@ class Links:
             history = {
                 mirror.name: "mirror" for mirror in self._state.mirrors_of(name) if mirror.phase is Phase.STOPPED
             }
+            # The ACLs that it has synced stay; that it was the one who made them is forgotten with it.
             await self._state.write(gone={**history, name: "link"}, guard=lambda: self._check_empty(name))
+            if name in self._state.acls:
+                await self._state.write(gone={name: "acls"})
         log.info("link %s deleted", name)
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
@@ -253,6 +256,8 @@ def _link(
             interval_ms=spec.topic_config_sync_ms, include=tuple(sorted(spec.topic_config_include))
         ),
         consumer_offset_sync=spec.consumer_offset_sync,
+        acl_sync=spec.acl_sync,
+        auto_create_mirror_topics=spec.auto_create_mirror_topics,
         config=dict(sorted(spec.config.items())),
         client_token=client_token,
         producer_id=producer_id,
@@ -275,6 +280,8 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
             "topic_config_include": spec.topic_config_include,
         },
         "consumer_offset_sync": {"consumer_offset_sync": spec.consumer_offset_sync},
+        "acl_sync": {"acl_sync": spec.acl_sync},
+        "auto_create_mirror_topics": {"auto_create_mirror_topics": spec.auto_create_mirror_topics},
         "config": {"config": spec.config},
     }
     present = LinkSpec(
@@ -291,6 +298,8 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         topic_config_sync_ms=link.topic_config_sync.interval_ms,
         topic_config_include=link.topic_config_sync.include,
         consumer_offset_sync=link.consumer_offset_sync,
+        acl_sync=link.acl_sync,
+        auto_create_mirror_topics=link.auto_create_mirror_topics,
         config=link.config,
     )
     changes: dict[str, object] = {}

@@ -333,6 +333,7 @@ class MirrorTopics:
             config=dict(sorted(spec.config.items())),
             paused=spec.paused,
             client_token=client_token,
+            automatic=spec.automatic,
         )
         present = await self._topics.find(name)
         if present is None:

@@ -1,12 +1,13 @@
 """Links at work: for each stored link its remote cluster, replication and syncs."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin, TopicAdmin
 from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import KafkaError, Side, WrongClusterError
+from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.properties import value_of
 from clusterlink_engine.model.resources import MIRRORED, Link, MirrorTopic, Phase, RemoteCluster
 from clusterlink_engine.model.states import LinkFacts, LinkState, link_state
@@ -15,7 +16,9 @@ from clusterlink_engine.replication.cursor import Cursor, Watcher
 from clusterlink_engine.replication.gaps import GapFillingWay
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.sync.acls import AclSync
 from clusterlink_engine.sync.consumer_offsets import ConsumerOffsetSync
+from clusterlink_engine.sync.discovery import AutoCreateMirror
 from clusterlink_engine.sync.task import SyncTask
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
@@ -55,6 +58,8 @@ class LinkRuntime:
         replication: Of the partitions that this process mirrors.
         config_sync: Of the topics' settings.
         offset_sync: Of the groups' offsets.
+        acl_sync: Of ACLs.
+        discovery: Of topics that become mirror topics by themselves.
         is_started: Whether `start` was called.
     """
 
@@ -70,6 +75,8 @@ class LinkRuntime:
         on_desired: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
         log_ends: Callable[[str], Mapping[int, int]],
         may_write: Callable[[], bool],
+        create: Callable[[str, str], Awaitable[object]],
+        store_acls: Callable[[str, Collection[Acl]], Awaitable[None]],
         watcher: Watcher,
     ) -> None:
         self.name = link.name
@@ -103,6 +110,8 @@ class LinkRuntime:
         self.offset_sync = ConsumerOffsetSync(
             self.cluster, local.cluster, now, self._mirrors_in_step, log_ends, may_write
         )
+        self.acl_sync = AclSync(self.cluster, local.cluster, now, self._created_acls, store_acls, may_write)
+        self.discovery = AutoCreateMirror(self.cluster, now, self._known_sources, create)
 
     def is_outdated(self, link: Link) -> bool:
         """Tells whether the link changed so much that it needs a new runtime."""
@@ -126,7 +135,7 @@ class LinkRuntime:
     @property
     def syncs(self) -> tuple[SyncTask, ...]:
         """Everything that is kept in step beside the records."""
-        return (self.offset_sync, self.config_sync)
+        return (self.offset_sync, self.config_sync, self.acl_sync, self.discovery)
 
     def hurry(self) -> None:
         """Something changed that is kept in step: look at it now."""
@@ -158,6 +167,20 @@ class LinkRuntime:
                 is_another_cluster=isinstance(self.error, WrongClusterError),
             )
         )
+
+    def _created_acls(self) -> tuple[Acl, ...]:
+        stored = self._view().acls.get(self.name)
+        return stored.acls if stored is not None else ()
+
+    def _known_sources(self) -> set[str]:
+        """Source topics that are mirrored, or were until somebody ended it: that is not undone."""
+        view, link = self._view(), self._link
+        return {mirror.source_topic for mirror in view.mirrors_of(self.name)} | {
+            detached.source_topic
+            for detached in view.detached.values()
+            if detached.remote_cluster_id == link.remote.cluster_id
+            and detached.name == link.topic_prefix + detached.source_topic
+        }
 
     def _mirrors_in_step(self) -> list[MirrorTopic]:
         view = self._view()

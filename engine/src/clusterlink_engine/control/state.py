@@ -15,6 +15,7 @@ from clusterlink_engine.model.resources import (
     Named,
     PartitionProgress,
     Stored,
+    SyncedAcls,
 )
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.store.state_topic import Records, StateTopic
@@ -28,6 +29,7 @@ _KINDS: dict[type[Stored], str] = {
     DetachedMirror: "detached",
     PartitionProgress: "partition",
     Allocation: "allocation",
+    SyncedAcls: "acls",
 }
 
 

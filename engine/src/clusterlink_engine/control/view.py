@@ -11,6 +11,7 @@ from clusterlink_engine.model.resources import (
     MirrorTopic,
     PartitionProgress,
     Stored,
+    SyncedAcls,
 )
 
 Listener = Callable[[Mapping[str, Stored | None]], None]
@@ -29,6 +30,7 @@ class View:
         self.detached: dict[str, DetachedMirror] = {}
         self.partitions: dict[str, PartitionProgress] = {}
         self.allocations: dict[str, Allocation] = {}
+        self.acls: dict[str, SyncedAcls] = {}
         self.listeners: list[Listener] = []
 
     def take(self, changes: Mapping[str, Stored | None]) -> None:
@@ -39,6 +41,7 @@ class View:
             "detached": self.detached,
             "partition": self.partitions,
             "allocation": self.allocations,
+            "acls": self.acls,
         }
         for key, value in changes.items():
             kind, _, name = key.partition("/")

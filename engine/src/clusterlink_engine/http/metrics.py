@@ -96,6 +96,26 @@ def describe(plane: Plane) -> Iterator[Metric]:
         runtime = plane.find(link)
         up.add_metric([link], int(runtime is not None and runtime.error is None))
     yield up
+    errors = GaugeMetricFamily(
+        "clusterlink_task_errors",
+        "What the last round of a link's task could not do; only in the process that leads.",
+        labels=("link", "task"),
+    )
+    for link in view.links if plane.leads else ():
+        runtime = plane.find(link)
+        for task in runtime.syncs if runtime is not None else ():
+            errors.add_metric([link, task.name], len(task.errors))
+    yield errors
+    mended = CounterMetricFamily(
+        "clusterlink_mirror_settings_mended",
+        "Settings that somebody had changed on mirror topics, and that were set again; only in the process that leads.",
+        labels=["link"],
+    )
+    for link in view.links if plane.leads else ():
+        runtime = plane.find(link)
+        if runtime is not None:
+            mended.add_metric([link], runtime.config_sync.mended)
+    yield mended
     yield from _partitions(plane, view)
 
 

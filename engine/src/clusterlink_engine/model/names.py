@@ -52,3 +52,8 @@ def mirror_topic_name(prefix: str, source_topic: str, field: str) -> str:
             field=field,
         )
     return name
+
+
+def is_internal(topic: str) -> bool:
+    """Tells whether a topic belongs to a system and not to users, by the convention that its name begins with "_"."""
+    return topic.startswith("_")

@@ -9,12 +9,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clusterlink_engine.model.acls import Acl, AclFilter
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.states import MirrorError
 from clusterlink_engine.settings import Sasl, Security
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
 DEFAULT_CONSUMER_OFFSET_SYNC_MS = 30_000
+DEFAULT_ACL_SYNC_MS = 5000
 
 EARLIEST, LATEST = "earliest", "latest"
 
@@ -67,6 +69,23 @@ class ConsumerOffsetSync(Stored):
     """Sorted. At least one INCLUDE if enabled."""
 
 
+class AclSync(Stored):
+    """How the ACLs of the source are followed; not together with a topic prefix."""
+
+    enable: bool = False
+    interval_ms: int = DEFAULT_ACL_SYNC_MS
+    filters: tuple[AclFilter, ...] = ()
+    """Sorted. At least one if enabled."""
+
+
+class AutoCreateMirrorTopics(Stored):
+    """Which source topics become mirror topics by themselves."""
+
+    enable: bool = False
+    filters: tuple[Filter, ...] = ()
+    """Sorted. At least one INCLUDE if enabled."""
+
+
 class Link(Named):
     """A link: the way from one remote cluster to the local one."""
 
@@ -80,6 +99,8 @@ class Link(Named):
     """Where new mirror topics begin: "earliest", "latest", or an RFC 3339 time. Never changes."""
     topic_config_sync: TopicConfigSync = TopicConfigSync()
     consumer_offset_sync: ConsumerOffsetSync = ConsumerOffsetSync()
+    acl_sync: AclSync = AclSync()
+    auto_create_mirror_topics: AutoCreateMirrorTopics = AutoCreateMirrorTopics()
     config: dict[str, str] = Field(default_factory=dict)
     client_token: str = ""
     """Of the create; a repeated create with the same token answers this link."""
@@ -160,6 +181,8 @@ class MirrorTopic(Named):
     seed_until: dict[int, int] = Field(default_factory=dict)
     """Below this offset the gaps of a compacted topic are filled with records while phase is SEEDING. Set once."""
     client_token: str = ""
+    automatic: bool = False
+    """Whether the link made it by itself. Never changes."""
 
 
 class PartitionProgress(Named):
@@ -212,6 +235,15 @@ class Allocation(Named):
     """By member id; all that have grants, and those that may get some."""
     fillers: tuple[int, ...] = ()
     """Producer ids of all transactional ids that fill gaps, or may have filled some."""
+
+
+class SyncedAcls(Named):
+    """The ACLs of the local cluster that a link has created, or may have; its name is the link's.
+
+    Stored before they are created, and after they are deleted.
+    """
+
+    acls: tuple[Acl, ...] = ()
 
 
 class DetachedMirror(Named):

@@ -6,8 +6,16 @@ from datetime import datetime
 
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.model import names, properties, topic_settings
+from clusterlink_engine.model.acls import check_acl_filters
 from clusterlink_engine.model.filters import check_filters
-from clusterlink_engine.model.resources import DEFAULT_TOPIC_CONFIG_SYNC_MS, EARLIEST, LATEST, ConsumerOffsetSync
+from clusterlink_engine.model.resources import (
+    DEFAULT_TOPIC_CONFIG_SYNC_MS,
+    EARLIEST,
+    LATEST,
+    AclSync,
+    AutoCreateMirrorTopics,
+    ConsumerOffsetSync,
+)
 from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_address
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
@@ -34,6 +42,8 @@ class LinkSpec:
     topic_config_sync_ms: int = DEFAULT_TOPIC_CONFIG_SYNC_MS
     topic_config_include: tuple[str, ...] = ()
     consumer_offset_sync: ConsumerOffsetSync = field(default_factory=ConsumerOffsetSync)
+    acl_sync: AclSync = field(default_factory=AclSync)
+    auto_create_mirror_topics: AutoCreateMirrorTopics = field(default_factory=AutoCreateMirrorTopics)
     config: dict[str, str] = field(default_factory=dict)
 
     def synced_names(self) -> frozenset[str]:
@@ -61,6 +71,8 @@ class LinkSpec:
             names.check_prefix(self.topic_prefix, "link.topic_prefix")
         _check_interval(self.topic_config_sync_ms, limits, "link.topic_config_sync.interval_ms")
         self._check_consumer_offset_sync(limits)
+        self._check_acl_sync(limits)
+        self._check_auto_create()
         topic_settings.check_include(self.topic_config_include, "link.topic_config_sync.include")
         properties.check_config(self.config, "link.config")
 
@@ -73,6 +85,29 @@ class LinkSpec:
             )
         if sync.enable:
             check_filters(sync.group_filters, f"{at}.group_filters")
+
+    def _check_acl_sync(self, limits: Limits) -> None:
+        sync, at = self.acl_sync, "link.acl_sync"
+        _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
+        if sync.enable and self.topic_prefix:
+            raise InvalidArgumentError(
+                "ACLs cannot be synced by a link with a topic prefix: they would speak of other topics than the mirrors.",
+                field=f"{at}.enable",
+            )
+        if sync.enable:
+            check_acl_filters(sync.filters, f"{at}.filters")
+
+    def _check_auto_create(self) -> None:
+        auto, at = self.auto_create_mirror_topics, "link.auto_create_mirror_topics.filters"
+        for entry in auto.filters:
+            if entry.filter_type == "INCLUDE" and names.is_internal(entry.name):
+                raise InvalidArgumentError(
+                    f'The filter includes "{entry.name}": topics whose names begin with "_" are internal to their cluster and '
+                    "are not mirrored automatically.",
+                    field=at,
+                )
+        if auto.enable:
+            check_filters(auto.filters, at)
 
     def _check_security(self) -> None:
         protocol = self.security_protocol
@@ -148,6 +183,7 @@ class MirrorTopicSpec:
     replication_factor: int = 0
     config: dict[str, str] = field(default_factory=dict)
     paused: bool = False
+    automatic: bool = False
 
     def mirror_name(self, prefix: str) -> str:
         """Answers the mirror topic's name with the link's prefix.

@@ -10,7 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clusterlink_engine.errors import StateError, StateTooNewError
-from clusterlink_engine.model.resources import Allocation, DetachedMirror, Link, MirrorTopic, PartitionProgress, Stored
+from clusterlink_engine.model.resources import (
+    Allocation,
+    DetachedMirror,
+    Link,
+    MirrorTopic,
+    PartitionProgress,
+    Stored,
+    SyncedAcls,
+)
 
 VERSION = 4
 
@@ -50,6 +58,7 @@ KINDS: dict[str, type[Stored]] = {
     "detached": DetachedMirror,
     "partition": PartitionProgress,
     "allocation": Allocation,
+    "acls": SyncedAcls,
     "claim": Claim,
 }
 

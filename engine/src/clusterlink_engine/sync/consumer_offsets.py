@@ -145,7 +145,8 @@ class ConsumerOffsetSync(SyncTask):
         source = await self._read_source({mirror.source_topic: mirror.name for mirror in mirrors}, errors)
         if not source:
             return errors
-        coordinators = await find_coordinators(self._local, source, GROUP)
+        coordinators, refusals = await find_coordinators(self._local, source, GROUP)
+        errors.extend(self._refusals(self._local, refusals))
         present = await self._read_present(coordinators, errors)
         log_ends = {
             (mirror.name, index): end for mirror in mirrors for index, end in self._log_ends(mirror.name).items()

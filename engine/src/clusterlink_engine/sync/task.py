@@ -16,7 +16,9 @@ _MOST_ERRORS = 20
 
 AUTHORIZATION_ERROR = "AUTHORIZATION_ERROR"
 CONSUMER_GROUP_IN_USE_ERROR = "CONSUMER_GROUP_IN_USE_ERROR"
+SECURITY_DISABLED_ERROR = "SECURITY_DISABLED_ERROR"
 SUPPRESSED_ERRORS = "SUPPRESSED_ERRORS"
+TOPIC_EXISTS_ERROR = "TOPIC_EXISTS_ERROR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class SyncTask(ABC):
     @property
     @abstractmethod
     def is_enabled(self) -> bool:
-        """Whether the link wants it."""
+        """Whether the link wants it; it rests while the link is paused."""
 
     @property
     @abstractmethod
@@ -74,7 +76,7 @@ class SyncTask(ABC):
             except TimeoutError:
                 pass
             self._wake.clear()
-            self._take(await self._round() if self.is_enabled else [])
+            self._take(await self._round() if self.is_enabled and not self._link().paused else [])
 
     async def _round(self) -> list[TaskError]:
         try:

@@ -13,7 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class TopicConfigSync(SyncTask):
-    """The sync of one link."""
+    """The sync of one link.
+
+    Attributes:
+        mended: How many settings somebody had changed on mirror topics, and were set again. Written by `sync`.
+    """
 
     name = "TopicConfigsSync"
 
@@ -39,6 +43,8 @@ class TopicConfigSync(SyncTask):
         self._local = local
         self._mirrors = mirrors
         self._store = store
+        self._wanted: dict[str, dict[str, str]] = {}
+        self.mended = 0
 
     @property
     def is_enabled(self) -> bool:
@@ -85,10 +91,15 @@ class TopicConfigSync(SyncTask):
             overrides=mirror.config,
             replication_factor=mirror.replication_factor,
         )
+        before, self._wanted[mirror.name] = self._wanted.get(mirror.name, {}), wanted
         changes = {name: value for name, value in wanted.items() if present[name] != value}
         if not changes:
             return
         await self._local.alter(mirror.name, changes)
+        drifted = sorted(name for name, value in changes.items() if before.get(name) == value)
+        if drifted:
+            self.mended += len(drifted)
+            log.warning("somebody has changed %s of %s, which follow %s", drifted, mirror.name, mirror.source_topic)
         log.info("settings of %s follow %s: %s", mirror.name, mirror.source_topic, changes)
 
     @staticmethod

@@ -128,6 +128,19 @@ class Cluster:
         self._brokers = metadata.brokers
         return metadata
 
+    async def topic_names(self) -> list[str]:
+        """Answers the names of all topics that may be described, Kafka's own left out.
+
+        Raises:
+            KafkaError: No broker answered.
+        """
+        request = MetadataRequest(
+            topics=None, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        )
+        answer = await self.call(-1, request, MetadataResponse, (_METADATA_LOWEST, _METADATA_HIGHEST))
+        self._check_cluster_id(answer.cluster_id or "")
+        return sorted(topic.name for topic in answer.topics if not topic.is_internal and not topic.error_code)
+
     async def call(
         self, node: int, request: Any, response: Any, versions: tuple[int, int], *, timeout: float | None = None
     ) -> Any:

@@ -64,18 +64,21 @@ async def find_coordinator(cluster: Cluster, key: str, kind: int) -> int:
     return int(answer.node_id)
 
 
-async def find_coordinators(cluster: Cluster, keys: Collection[str], kind: int) -> dict[str, int]:
-    """Asks which brokers coordinate groups, or transactional ids; answers node ids by key.
+async def find_coordinators(
+    cluster: Cluster, keys: Collection[str], kind: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Asks which brokers coordinate groups, or transactional ids.
+
+    Returns:
+        Node ids by key, and Kafka's error code of each key that was refused.
 
     Raises:
-        KafkaError: The cluster could not be asked, or refused one of them.
+        KafkaError: The cluster could not be asked.
     """
     request = FindCoordinatorRequest(key_type=kind, coordinator_keys=sorted(keys))
     answer = await cluster.call(-1, request, FindCoordinatorResponse, _FIND_COORDINATORS)
-    for found in answer.coordinators:
-        if found.error_code:
-            raise refused(found.error_code, f'FindCoordinator of "{found.key}"', cluster.side, found.error_message)
-    return {found.key: int(found.node_id) for found in answer.coordinators}
+    nodes = {found.key: int(found.node_id) for found in answer.coordinators if not found.error_code}
+    return nodes, {found.key: int(found.error_code) for found in answer.coordinators if found.error_code}
 
 
 class GroupConnection:

@@ -11,6 +11,7 @@ from clusterlink_provider.framework.schema import Validator
 _LEGAL = re.compile(r"^[a-zA-Z0-9._-]+$")
 # The date and time of Python's parser are wider than RFC 3339: weeks, and times without minutes.
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_KAFKA_NAME = re.compile(r"[A-Z_]+")
 _PORT = re.compile(r"^.+:([0-9]{1,5})$")
 # Kafka's own limit for the name of a topic.
 TOPIC_NAME_LIMIT = 249
@@ -56,6 +57,17 @@ def name_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
             if not isinstance(found, Unknown) and found not in known:
                 choices = " or ".join(f'"{choice}"' for choice in known)
                 diagnostics.error("Invalid filter", f"Expected {choices} as {key}, got {found!r}.", path)
+
+
+def acl_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks filters of ACLs: names are upper case, so that they read back as written; the engine knows which there are."""
+    for entry in value:
+        for key in ("resource_type", "pattern_type", "operation", "permission_type"):
+            found = entry[key] if isinstance(entry, dict) else None
+            if isinstance(found, str) and not _KAFKA_NAME.fullmatch(found):
+                diagnostics.error(
+                    "Invalid filter", f'Expected a name as "ANY" or "TOPIC" as {key}, got "{found}".', path
+                )
 
 
 def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:

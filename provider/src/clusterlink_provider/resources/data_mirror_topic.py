@@ -59,6 +59,7 @@ class MirrorTopicDataSource:
             "replication_factor": _computed("Copies of each partition on the local cluster.", cty.NUMBER),
             "source_topic_id": _computed("Id of the source topic on the remote cluster.", cty.STRING),
             "config": _computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
+            "automatic": _computed("Whether the link made it by itself (`auto_create_mirror_topics`).", cty.BOOL),
             "lag": _computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
             "partitions": _computed(
                 "The partitions: first and next offset of the mirror, high watermark of the source, lag in records, offset "
@@ -86,6 +87,7 @@ class MirrorTopicDataSource:
             "name": name,
             **{key: state[key] for key in _COPIED},
             "state_detail": topic.state_detail or None,
+            "automatic": topic.automatic,
             "lag": None if not lags or None in lags else sum(lags),
             "partitions": partitions,
         }

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from clusterlink_proto import v1
 from clusterlink_provider.framework.cty import SetValue, Unknown, Value
 from clusterlink_provider.framework.planning import Object, is_known
+from clusterlink_provider.resources.link_schema import ACL_FILTER
 
 _STATE_PREFIX = "LINK_STATE_"
 _MODE_PREFIX = "LINK_MODE_"
+_SYNCS = ("topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics")
 _REMOTE = ("bootstrap_servers", "security_protocol", "sasl")
 
 
@@ -38,6 +40,8 @@ def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1
             include=_sorted(_known(sync.get("include")) or ()) if own_include else (),
         ),
         consumer_offset_sync=_offset_sync_to_message(state.get("consumer_offset_sync") or {}),
+        acl_sync=_acl_sync_to_message(state.get("acl_sync") or {}),
+        auto_create_mirror_topics=_auto_create_to_message(state.get("auto_create_mirror_topics") or {}),
         config=state.get("config") or {},
     )
 
@@ -65,6 +69,17 @@ def from_message(link: v1.Link, base: Object) -> Object:
             "include": SetValue(sync.include) if sync.include else None,
         },
         "consumer_offset_sync": _offset_sync_from_message(link.consumer_offset_sync),
+        "acl_sync": {
+            "enable": link.acl_sync.enable,
+            "interval_ms": link.acl_sync.interval_ms,
+            "filters": SetValue({name: getattr(entry, name) for name in ACL_FILTER} for entry in link.acl_sync.filters)
+            if link.acl_sync.filters
+            else None,
+        },
+        "auto_create_mirror_topics": {
+            "enable": link.auto_create_mirror_topics.enable,
+            "filters": _filters_from_message(link.auto_create_mirror_topics.filters),
+        },
         # An empty map and none at all are the same for the engine; the user's spelling stays.
         "config": config or ({} if base.get("config") == {} else None),
         "link_id": link.link_id,
@@ -78,23 +93,47 @@ def _offset_sync_to_message(sync: Object) -> v1.ConsumerOffsetSync:
         enable=_known(sync.get("enable")) or False,
         interval_ms=_known(sync.get("interval_ms")) or 0,
         group_prefix=_known(sync.get("group_prefix")) or False,
-        group_filters=[
-            v1.Filter(name=entry["name"], pattern_type=entry["pattern_type"], filter_type=entry["filter_type"])
-            for entry in _known(sync.get("group_filters")) or ()
+        group_filters=_filters_to_message(sync.get("group_filters")),
+    )
+
+
+def _acl_sync_to_message(sync: Object) -> v1.AclSync:
+    return v1.AclSync(
+        enable=_known(sync.get("enable")) or False,
+        interval_ms=_known(sync.get("interval_ms")) or 0,
+        filters=[
+            v1.AclFilter(**{name: entry[name] or "" for name in ACL_FILTER})
+            for entry in _known(sync.get("filters")) or ()
         ],
     )
 
 
-def _offset_sync_from_message(sync: v1.ConsumerOffsetSync) -> Object:
-    filters = SetValue(
-        {"name": entry.name, "pattern_type": entry.pattern_type, "filter_type": entry.filter_type}
-        for entry in sync.group_filters
+def _auto_create_to_message(auto: Object) -> v1.AutoCreateMirrorTopics:
+    return v1.AutoCreateMirrorTopics(
+        enable=_known(auto.get("enable")) or False, filters=_filters_to_message(auto.get("filters"))
     )
+
+
+def _filters_to_message(filters: Value) -> list[v1.Filter]:
+    return [
+        v1.Filter(name=entry["name"], pattern_type=entry["pattern_type"], filter_type=entry["filter_type"])
+        for entry in _known(filters) or ()
+    ]
+
+
+def _filters_from_message(filters: Iterable[v1.Filter]) -> SetValue | None:
+    found = SetValue(
+        {"name": entry.name, "pattern_type": entry.pattern_type, "filter_type": entry.filter_type} for entry in filters
+    )
+    return found if len(found) else None
+
+
+def _offset_sync_from_message(sync: v1.ConsumerOffsetSync) -> Object:
     return {
         "enable": sync.enable,
         "interval_ms": sync.interval_ms,
         "group_prefix": sync.group_prefix,
-        "group_filters": filters if len(filters) else None,
+        "group_filters": _filters_from_message(sync.group_filters),
     }
 
 
@@ -128,10 +167,7 @@ def changed_fields(before: Object, after: Object) -> list[str]:
     mask: list[str] = []
     old, new = before.get("remote_cluster") or {}, after.get("remote_cluster") or {}
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
-    if before.get("topic_config_sync") != after.get("topic_config_sync"):
-        mask.append("topic_config_sync")
-    if before.get("consumer_offset_sync") != after.get("consumer_offset_sync"):
-        mask.append("consumer_offset_sync")
+    mask.extend(name for name in _SYNCS if before.get(name) != after.get(name))
     if (before.get("config") or {}) != (after.get("config") or {}):
         mask.append("config")
     return mask

@@ -105,7 +105,7 @@ def _warn_of_replacement(context: PlanContext[Session], session: Session, name: 
 
 def _check_intervals(context: PlanContext[Session], session: Session, planned: Object) -> None:
     minimum = session.engine.limits.min_sync_interval_ms
-    for sync in ("topic_config_sync", "consumer_offset_sync"):
+    for sync in ("topic_config_sync", "consumer_offset_sync", "acl_sync"):
         interval = _at(planned, sync, "interval_ms")
         if isinstance(interval, int) and interval < minimum:
             context.diagnostics.error(

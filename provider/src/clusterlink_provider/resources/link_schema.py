@@ -10,6 +10,11 @@ DEFAULT_OFFSET_INTERVAL_MS = 30_000
 # The engine may ask for more; less than this it never allows.
 MIN_INTERVAL_MS = 1000
 
+ACL_FILTER = (
+    *("resource_type", "resource_name", "pattern_type"),
+    *("principal", "host", "operation", "permission_type"),
+)
+
 _SASL = {
     "mechanism": Attribute(
         description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. With `PLAIN` the password itself goes over the connection. A "
@@ -103,6 +108,54 @@ _TOPIC_CONFIG_SYNC = {
     ),
 }
 
+_FILTERS = cty.set_of(cty.object_of({"name": cty.STRING, "pattern_type": cty.STRING, "filter_type": cty.STRING}))
+
+_ACL_SYNC = {
+    "enable": Attribute(
+        description="Whether ACLs follow the source. Default false; not together with `topic_prefix`. A change is made in "
+        "place; ACLs that were created stay.",
+        type=cty.BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+    ),
+    "interval_ms": Attribute(
+        description="Time between two rounds, in milliseconds; at least 1000. Default 5000. A change is made in place.",
+        type=cty.NUMBER,
+        optional=True,
+        computed=True,
+        default=DEFAULT_INTERVAL_MS,
+        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
+    ),
+    "filters": Attribute(
+        description="Which ACLs: each filter has a `resource_type`, `resource_name`, `pattern_type`, `principal`, `host`, "
+        "`operation` and `permission_type` by Kafka's names; `ANY`, and an empty text, stand for all. Needed with `enable`. "
+        "Default: none. A change is made in place.",
+        type=cty.set_of(cty.object_of(dict.fromkeys(ACL_FILTER, cty.STRING))),
+        optional=True,
+        validators=(checks.not_empty, checks.acl_filters),
+    ),
+}
+
+_AUTO_CREATE = {
+    "enable": Attribute(
+        description="Whether source topics become mirror topics by themselves. Default false. A change is made in place; "
+        "mirror topics that are there stay.",
+        type=cty.BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+    ),
+    "filters": Attribute(
+        description="Which topics: each filter has a `name`, a `pattern_type` (`LITERAL` or `PREFIXED`) and a `filter_type` "
+        "(`INCLUDE` or `EXCLUDE`, which wins); the name `*` with `LITERAL` stands for every topic whose name does not "
+        "begin with `_`. Needed with `enable`. Default: none. A change is made in place.",
+        type=_FILTERS,
+        optional=True,
+        validators=(checks.not_empty, checks.name_filters),
+    ),
+}
+
 _CONSUMER_OFFSET_SYNC = {
     "enable": Attribute(
         description="Whether the offsets of consumer groups follow the source. Default false. A change is made in place; what "
@@ -132,7 +185,7 @@ _CONSUMER_OFFSET_SYNC = {
         description="Which groups: each filter has a `name`, a `pattern_type` (`LITERAL` or `PREFIXED`) and a `filter_type` "
         "(`INCLUDE` or `EXCLUDE`, which wins); the name `*` with `LITERAL` stands for every group. Needed with `enable`. "
         "Default: none. A change is made in place.",
-        type=cty.set_of(cty.object_of({"name": cty.STRING, "pattern_type": cty.STRING, "filter_type": cty.STRING})),
+        type=_FILTERS,
         optional=True,
         validators=(checks.not_empty, checks.name_filters),
     ),
@@ -207,6 +260,22 @@ SCHEMA = Schema(
             computed=True,
             default={},
             nested=_CONSUMER_OFFSET_SYNC,
+        ),
+        "acl_sync": Attribute(
+            description="Creates on the local cluster the ACLs of the source that filters select, and deletes those that it "
+            "created and the source no longer has. A change is made in place.",
+            optional=True,
+            computed=True,
+            default={},
+            nested=_ACL_SYNC,
+        ),
+        "auto_create_mirror_topics": Attribute(
+            description="Makes mirror topics of the source topics that filters select, within seconds also of those that come "
+            "later. They are no resources of this configuration; they can be imported. A change is made in place.",
+            optional=True,
+            computed=True,
+            default={},
+            nested=_AUTO_CREATE,
         ),
         "config": Attribute(
             description="Further properties of the link by their Cluster Linking names, with values as text. Default: "

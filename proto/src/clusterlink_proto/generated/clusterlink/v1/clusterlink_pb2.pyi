@@ -337,6 +337,8 @@ class Link(google.protobuf.message.Message):
     STATE_SINCE_FIELD_NUMBER: builtins.int
     CONSUMER_OFFSET_SYNC_FIELD_NUMBER: builtins.int
     TASKS_FIELD_NUMBER: builtins.int
+    AUTO_CREATE_MIRROR_TOPICS_FIELD_NUMBER: builtins.int
+    ACL_SYNC_FIELD_NUMBER: builtins.int
     name: builtins.str
     link_id: builtins.str
     """Given by the engine; never used again for another link."""
@@ -372,6 +374,10 @@ class Link(google.protobuf.message.Message):
     def tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LinkTask]:
         """What the link keeps in step beside the records. Output only."""
 
+    @property
+    def auto_create_mirror_topics(self) -> global___AutoCreateMirrorTopics: ...
+    @property
+    def acl_sync(self) -> global___AclSync: ...
     def __init__(
         self,
         *,
@@ -392,9 +398,11 @@ class Link(google.protobuf.message.Message):
         state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         consumer_offset_sync: global___ConsumerOffsetSync | None = ...,
         tasks: collections.abc.Iterable[global___LinkTask] | None = ...,
+        auto_create_mirror_topics: global___AutoCreateMirrorTopics | None = ...,
+        acl_sync: global___AclSync | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["consumer_offset_sync", b"consumer_offset_sync", "remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "consumer_offset_sync", b"consumer_offset_sync", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "tasks", b"tasks", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["acl_sync", b"acl_sync", "auto_create_mirror_topics", b"auto_create_mirror_topics", "consumer_offset_sync", b"consumer_offset_sync", "remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acl_sync", b"acl_sync", "auto_create_mirror_topics", b"auto_create_mirror_topics", "config", b"config", "consumer_offset_sync", b"consumer_offset_sync", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "tasks", b"tasks", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
 
 global___Link = Link
 
@@ -430,6 +438,98 @@ class ConsumerOffsetSync(google.protobuf.message.Message):
 global___ConsumerOffsetSync = ConsumerOffsetSync
 
 @typing.final
+class AutoCreateMirrorTopics(google.protobuf.message.Message):
+    """Makes mirror topics of source topics, those that come later too. Topics that are internal (`_...`) are left out, and so are
+    those whose mirror topic was detached or stopped.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENABLE_FIELD_NUMBER: builtins.int
+    FILTERS_FIELD_NUMBER: builtins.int
+    enable: builtins.bool
+    @property
+    def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Filter]:
+        """Needed if enabled: at least one that includes."""
+
+    def __init__(
+        self,
+        *,
+        enable: builtins.bool = ...,
+        filters: collections.abc.Iterable[global___Filter] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["enable", b"enable", "filters", b"filters"]) -> None: ...
+
+global___AutoCreateMirrorTopics = AutoCreateMirrorTopics
+
+@typing.final
+class AclSync(google.protobuf.message.Message):
+    """Creates on the local cluster the ACLs of the source that filters select, and deletes those that it created and the source no
+    longer has. Not together with a topic prefix.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENABLE_FIELD_NUMBER: builtins.int
+    INTERVAL_MS_FIELD_NUMBER: builtins.int
+    FILTERS_FIELD_NUMBER: builtins.int
+    enable: builtins.bool
+    interval_ms: builtins.int
+    """0 stands for the default, 5000."""
+    @property
+    def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AclFilter]:
+        """Needed if enabled. An ACL is selected if one of them matches."""
+
+    def __init__(
+        self,
+        *,
+        enable: builtins.bool = ...,
+        interval_ms: builtins.int = ...,
+        filters: collections.abc.Iterable[global___AclFilter] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["enable", b"enable", "filters", b"filters", "interval_ms", b"interval_ms"]) -> None: ...
+
+global___AclSync = AclSync
+
+@typing.final
+class AclFilter(google.protobuf.message.Message):
+    """Selects ACLs; an empty field stands for all. Types are names of Kafka, such as TOPIC, LITERAL, READ, ALLOW; or ANY."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESOURCE_TYPE_FIELD_NUMBER: builtins.int
+    RESOURCE_NAME_FIELD_NUMBER: builtins.int
+    PATTERN_TYPE_FIELD_NUMBER: builtins.int
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
+    OPERATION_FIELD_NUMBER: builtins.int
+    PERMISSION_TYPE_FIELD_NUMBER: builtins.int
+    resource_type: builtins.str
+    resource_name: builtins.str
+    pattern_type: builtins.str
+    """LITERAL, PREFIXED or ANY."""
+    principal: builtins.str
+    """As User:app."""
+    host: builtins.str
+    operation: builtins.str
+    permission_type: builtins.str
+    """ALLOW, DENY or ANY."""
+    def __init__(
+        self,
+        *,
+        resource_type: builtins.str = ...,
+        resource_name: builtins.str = ...,
+        pattern_type: builtins.str = ...,
+        principal: builtins.str = ...,
+        host: builtins.str = ...,
+        operation: builtins.str = ...,
+        permission_type: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["host", b"host", "operation", b"operation", "pattern_type", b"pattern_type", "permission_type", b"permission_type", "principal", b"principal", "resource_name", b"resource_name", "resource_type", b"resource_type"]) -> None: ...
+
+global___AclFilter = AclFilter
+
+@typing.final
 class Filter(google.protobuf.message.Message):
     """Selects names. One that is excluded by any filter is not selected."""
 
@@ -463,7 +563,7 @@ class LinkTask(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     ERRORS_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """ConsumerOffsetSync or TopicConfigsSync."""
+    """ConsumerOffsetSync, TopicConfigsSync, AclSync or AutoCreateMirror."""
     state: global___TaskState.ValueType
     @property
     def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaskError]:
@@ -760,6 +860,7 @@ class MirrorTopic(google.protobuf.message.Message):
     STATE_SINCE_FIELD_NUMBER: builtins.int
     STATE_DETAIL_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
+    AUTOMATIC_FIELD_NUMBER: builtins.int
     link: builtins.str
     source_topic: builtins.str
     name: builtins.str
@@ -779,6 +880,8 @@ class MirrorTopic(google.protobuf.message.Message):
     """What it waits for, in a sentence; empty if for nothing."""
     stop: global___MirrorTopicStop.ValueType
     """Output only."""
+    automatic: builtins.bool
+    """Whether its link made it by itself. Output only."""
     @property
     def config(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Settings of the mirror topic that its link does not sync; only those that were set."""
@@ -810,9 +913,10 @@ class MirrorTopic(google.protobuf.message.Message):
         state_since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         state_detail: builtins.str = ...,
         stop: global___MirrorTopicStop.ValueType = ...,
+        automatic: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "stop", b"stop", "topic_id", b"topic_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["automatic", b"automatic", "config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "stop", b"stop", "topic_id", b"topic_id"]) -> None: ...
 
 global___MirrorTopic = MirrorTopic
 

@@ -1,0 +1,77 @@
+"""Automatic mirror topics: topics of the remote cluster that the link's filters select become mirror topics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from clusterlink_engine.errors import AlreadyExistsError, ClusterlinkError
+from clusterlink_engine.model.filters import selects
+from clusterlink_engine.model.names import is_internal
+from clusterlink_engine.model.properties import value_of
+from clusterlink_engine.model.resources import Link
+from clusterlink_engine.sync.task import TOPIC_EXISTS_ERROR, SyncTask, TaskError, task_error
+from clusterlink_engine.wire.cluster import Cluster
+
+_CREATES_AT_ONCE = 8
+
+
+class AutoCreateMirror(SyncTask):
+    """The discovery of one link; a round every `metadata.max.age.ms`."""
+
+    name = "AutoCreateMirror"
+
+    def __init__(
+        self,
+        remote: Cluster,
+        link: Callable[[], Link],
+        known: Callable[[], Collection[str]],
+        create: Callable[[str, str], Awaitable[object]],
+    ) -> None:
+        """Makes the task.
+
+        Args:
+            remote: The source.
+            link: Answers the link as it is now.
+            known: Answers the source topics that are, were, or must not be mirrored by this link.
+            create: Creates the mirror topic of a link and a source topic.
+        """
+        super().__init__(link)
+        self._remote = remote
+        self._known = known
+        self._create = create
+
+    @property
+    def is_enabled(self) -> bool:
+        """See SyncTask."""
+        return self._link().auto_create_mirror_topics.enable
+
+    @property
+    def interval_ms(self) -> int:
+        """See SyncTask."""
+        return value_of(self._link().config, "metadata.max.age.ms")
+
+    async def work(self) -> list[TaskError]:
+        """See SyncTask."""
+        link, known = self._link(), self._known()
+        filters = link.auto_create_mirror_topics.filters
+        topics = [
+            topic
+            for topic in await self._remote.topic_names()
+            if topic not in known and not is_internal(topic) and selects(filters, topic)
+        ]
+        limit = asyncio.Semaphore(_CREATES_AT_ONCE)
+
+        async def create(topic: str) -> TaskError | None:
+            async with limit:
+                try:
+                    await self._create(link.name, topic)
+                except AlreadyExistsError as error:
+                    return TaskError(TOPIC_EXISTS_ERROR, str(error))
+                except ClusterlinkError as error:
+                    return task_error(error)
+                return None
+
+        return _told(await asyncio.gather(*(create(topic) for topic in topics)))
+
+
+def _told(errors: Sequence[TaskError | None]) -> list[TaskError]:
+    return [error for error in errors if error is not None]
