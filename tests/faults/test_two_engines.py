@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
-from tests.support import produce, sources, topics
+from clusterlink_proto import v1
+from tests.support import groups, produce, sources, topics
 from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
@@ -147,6 +148,37 @@ def test_a_process_that_slept_wakes_up_beside_its_successor(
         first, second = other, start_engine(state_topic=other.state_topic)
         first.wait_for_shares(second)
     assert first.state(topic_name) == "ACTIVE"
+
+
+def test_a_leader_that_slept_moves_no_group_back(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """While it sleeps the topic is promoted, and the group works on it; what the sleeper was about to commit is not."""
+    here, there = source_cluster.bootstrap_servers, destination_cluster.bootstrap_servers
+    topics.create(here, topic_name)
+    produce.write(here, topic_name, produce.varied(100))
+    first = start_engine()
+    sync = v1.ConsumerOffsetSync(enable=True, interval_ms=1000, group_filters=[v1.Filter(name=topic_name)])
+    first.create_link("link", here, consumer_offset_sync=sync)
+    first.create_mirror("link", topic_name)
+    first.wait_until_caught_up(topic_name, source_cluster)
+    second = start_engine(state_topic=first.state_topic)
+    first.wait_for_shares(second)
+    groups.commit(here, topic_name, topic_name, {0: 5})
+    wait_until(lambda: groups.committed(there, topic_name, topic_name, 1) == {0: 5}, 30, "the group to be synced")
+    groups.commit(here, topic_name, topic_name, {0: 6})  # a round is under way, or soon will be
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        second.wait_for_shares()
+        second.promote(topic_name)
+        wait_until(lambda: second.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
+        assert groups.committed(there, topic_name, topic_name, 1) == {0: 6}
+        groups.commit(there, topic_name, topic_name, {0: 90})
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert first.wait(30) == 1
+    assert groups.committed(there, topic_name, topic_name, 1) == {0: 90}
+    assert second.stop() == 0
 
 
 def test_an_engine_started_twice_by_mistake_works_and_listens_when_the_other_one_is_gone(

@@ -169,6 +169,36 @@ def test_a_promote_ends_with_a_last_sync_and_nothing_is_moved_after_it(
     assert groups.committed(there, group, topic_name, PARTITIONS) == {0: 44, 1: 55}
 
 
+def test_a_consumer_goes_on_where_it_was_after_a_failover(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    here, there = source_cluster.bootstrap_servers, destination_cluster.bootstrap_servers
+    engine = _start(source_cluster, start_engine, topic_name, _sync(_mine(topic_name)))
+    group = f"{topic_name}-mover"
+    ends = topics.log_ends(here, topic_name)
+    seen: list[tuple[int, int]] = []
+
+    def read(bootstrap: str, count: int) -> None:
+        with groups.member(bootstrap, group, topic_name) as consumer:
+            for place in consumer.committed(consumer.assignment(), timeout=30):
+                consumer.seek(TopicPartition(topic_name, place.partition, max(place.offset, 0)))
+            wanted = len(seen) + count
+            while len(seen) < wanted:
+                message = consumer.poll(10)
+                assert message is not None
+                assert message.error() is None
+                seen.append((message.partition() or 0, message.offset() or 0))
+                consumer.commit(message=message, asynchronous=False)
+
+    read(here, 70)
+    places = groups.committed(here, group, topic_name, PARTITIONS)
+    _wait_until_at(destination_cluster, group, topic_name, places)
+    engine.failover(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
+    read(there, sum(ends.values()) - 70)
+    assert sorted(seen) == [(index, offset) for index, end in sorted(ends.items()) for offset in range(end)]
+
+
 def test_groups_get_the_prefix_and_undecided_offsets_wait(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:

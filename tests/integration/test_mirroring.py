@@ -65,6 +65,8 @@ def test_settings_of_a_mirror_topic_follow_the_source_except_for_what_mirroring_
         return {name: present[name] for name in expected} == expected
 
     wait_until(mended, 30, "the settings of the mirror to follow")
+    # What somebody changed here is counted; what changed at the source is not.
+    assert 'clusterlink_mirror_settings_mended_total{link="link"} 2.0' in engine.metrics()
 
 
 def test_a_mirror_keeps_old_records_that_the_local_cluster_would_delete(
