@@ -117,6 +117,33 @@ def test_acls_follow_the_source_and_foreign_ones_are_never_touched(
     assert engine.stop() == 0
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["create", "delete"])
+def test_an_engine_that_dies_beside_the_cluster_knows_what_it_made(
+    clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str, step: str, when: str
+) -> None:
+    """It dies around the request; the next one finishes, and still deletes what it made, and nothing else."""
+    source, destination = clusters
+    engine = start_engine(destination.bootstrap_servers, state_topic=f"_state-{topic_name}")
+    engine.create_link("link", source.bootstrap_servers, acl_sync=_sync(v1.AclFilter(resource_name=topic_name)))
+    acl, foreign = _acl(topic_name, "User:app"), _acl(topic_name, "User:foreign")
+    _create(destination, foreign)
+    if step == "delete":
+        _create(source, acl)
+        _wait_for(destination, topic_name, acl, foreign)
+    engine.crash_at(f"{step}_acls:1:{when}")
+    if step == "create":
+        _create(source, acl)
+    else:
+        _delete(source, acl)
+    engine.wait(30)
+    engine.start()
+    if step == "create":
+        _wait_for(destination, topic_name, acl, foreign)
+        _delete(source, acl)
+    _wait_for(destination, topic_name, foreign)
+
+
 def test_a_cluster_without_an_authorizer_is_told_and_nothing_is_deleted(
     clusters: tuple[KafkaCluster, KafkaCluster],
     source_cluster: KafkaCluster,

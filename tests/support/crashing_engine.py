@@ -12,6 +12,7 @@ from typing import Any
 from clusterlink_engine.cli.main import main
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.store.state_topic import StateTopic
+from clusterlink_engine.sync import acls
 from clusterlink_engine.wire import logs
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -20,6 +21,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "delete_topic": (logs, "delete_topic"),
     "producer_id": (logs, "init_producer_id"),
     "log_ends": (LocalTopics, "log_ends"),
+    "create_acls": (acls, "create_acls"),
+    "delete_acls": (acls, "delete_acls"),
 }
 
 
