@@ -23,6 +23,7 @@ from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local
 from clusterlink_engine.control.shards import SHARDS
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
+from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.control.workforce import Workforce
@@ -260,12 +261,14 @@ class _Running:
         mirror_topics = self._mirror_topics = MirrorTopics(
             state, self._plane, workforce, self._local, self._topics, self._tasks
         )
+        stops = Stops(state, self._plane, workforce, self._local.admin, self._tasks)
         states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
         self._server.lead(
             Engine(
                 links,
                 mirror_topics,
+                stops,
                 state,
                 self._plane,
                 workforce,
@@ -276,6 +279,7 @@ class _Running:
             )
         )
         mirror_topics.go_on()
+        stops.go_on()
         self._tasks.start("share the work", workforce.run())
         self._tasks.start("states", states.run())
         log.info("this engine process leads")

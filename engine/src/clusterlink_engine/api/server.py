@@ -18,8 +18,9 @@ from clusterlink_engine.api.peers import LOOPBACK, PEER_OPTIONS, Peers
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
-from clusterlink_engine.control.view import View
+from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
@@ -42,7 +43,8 @@ class Engine:
 
     links: Links
     mirror_topics: MirrorTopics
-    view: View
+    stops: Stops
+    state: State
     plane: Plane
     workforce: Workforce
     states: StateWatch
@@ -182,7 +184,7 @@ class Server:
 
     @staticmethod
     def _mirror_methods(engine: Engine) -> dict[str, Method]:
-        topics, answer = engine.mirror_topics, partial(_mirror_topic, engine)
+        topics, stops, answer = engine.mirror_topics, engine.stops, partial(_mirror_topic, engine)
 
         async def create(request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
             spec = convert.mirror_spec(request.mirror_topic)
@@ -200,7 +202,7 @@ class Server:
             return answer(mirror)
 
         async def get(request: v1.GetMirrorTopicRequest) -> v1.MirrorTopic:
-            return answer(topics.get(request.name, request.link), partitions=True)
+            return answer(engine.state.mirror(request.name, request.link), partitions=True)
 
         async def list_all(request: v1.ListMirrorTopicsRequest) -> v1.ListMirrorTopicsResponse:
             return v1.ListMirrorTopicsResponse(mirror_topics=[answer(mirror) for mirror in topics.list(request.link)])
@@ -222,14 +224,14 @@ class Server:
             return answer(await topics.resume(request.name, request.link))
 
         async def promote(request: v1.PromoteMirrorTopicRequest) -> v1.MirrorTopic:
-            mirror = await topics.promote(request.name, request.link, validate_only=request.validate_only)
+            mirror = await stops.promote(request.name, request.link, validate_only=request.validate_only)
             return answer(mirror, partitions=True)
 
         async def cancel_promote(request: v1.CancelPromoteMirrorTopicRequest) -> v1.MirrorTopic:
-            return answer(await topics.cancel_promote(request.name, request.link))
+            return answer(await stops.cancel_promote(request.name, request.link))
 
         async def failover(request: v1.FailoverMirrorTopicRequest) -> v1.MirrorTopic:
-            mirror = await topics.failover(request.name, request.link, validate_only=request.validate_only)
+            mirror = await stops.failover(request.name, request.link, validate_only=request.validate_only)
             return answer(mirror, partitions=True)
 
         return {
@@ -297,15 +299,15 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
     if runtime is None or entered is None:
         return convert.mirror_topic(mirror, None)
     progress = {
-        index: engine.view.progress(mirror.name, mirror.topic_id, index)
+        index: engine.state.progress(mirror.name, mirror.topic_id, index)
         for index in range(mirror.partition_count if partitions else 0)
     }
     now = convert.MirrorNow(
         entered,
         runtime.error,
-        engine.view.failures(mirror),
+        engine.state.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
-        engine.mirror_topics.waits_for(mirror.name),
+        engine.stops.waits_for(mirror.name),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

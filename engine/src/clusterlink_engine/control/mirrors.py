@@ -1,4 +1,4 @@
-"""The life of mirror topics: create, update, pause, resume, delete.
+"""The life of mirror topics: create, update, pause, resume, delete. Promote and failover are in `stops`.
 
 Every step is stored before it is taken, so that a process that dies in between leaves a record that says how to go on:
 CREATING before the topic is created, DELETING before it is deleted.
@@ -13,7 +13,6 @@ from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.runtime import LinkRuntime, Local
 from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
-from clusterlink_engine.control.stopping import Stopping
 from clusterlink_engine.control.topics import LocalTopics
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
@@ -25,7 +24,7 @@ from clusterlink_engine.errors import (
     NotFoundError,
     is_retriable,
 )
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase, Stop
+from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
 from clusterlink_engine.tasks import Backoff, Tasks
@@ -56,21 +55,6 @@ class MirrorTopics:
         self._tasks = tasks
         self._finishing: set[str] = set()
         self._seeding: dict[str, asyncio.Task[None]] = {}
-        self._stopping: dict[str, Stopping] = {}
-
-    def get(self, name: str, link: str = "") -> MirrorTopic:
-        """Answers a mirror topic; of a certain link, if one is named.
-
-        Raises:
-            NotFoundError: There is none.
-        """
-        mirror = self._state.mirrors.get(name)
-        if mirror is None or link not in ("", mirror.link):
-            of = f' of the link "{link}"' if link else ""
-            raise NotFoundError(
-                f'There is no mirror topic "{name}"{of}.', field="name", reason="MIRROR_TOPIC_NOT_FOUND"
-            )
-        return mirror
 
     def list(self, link: str = "") -> list[MirrorTopic]:
         """Answers all mirror topics, or those of a link, by name."""
@@ -79,9 +63,7 @@ class MirrorTopics:
     def go_on(self) -> None:
         """Finishes what an earlier process had begun."""
         for mirror in list(self._state.mirrors.values()):
-            if mirror.phase in (Phase.PROMOTING, Phase.SEALING):
-                self._start_stopping(mirror.name)
-            elif mirror.phase not in (Phase.ACTIVE, Phase.STOPPED):
+            if mirror.phase not in _AT_REST:
                 self._go_on(mirror)
 
     async def create(self, spec: MirrorTopicSpec, client_token: str, *, validate_only: bool) -> MirrorTopic:
@@ -139,7 +121,7 @@ class MirrorTopics:
                 return mirror
             await self._check_settings(spec.config)
             await self._reset(mirror, spec.config)
-            changed = await self._change(name, {"config": dict(sorted(spec.config.items()))})
+            changed = await self._state.change_mirror(name, {"config": dict(sorted(spec.config.items()))})
             self._plane[mirror.link].config_sync.hurry()
             return changed
 
@@ -147,8 +129,8 @@ class MirrorTopics:
         """Stops a mirror topic; paused already: nothing happens."""
         async with self._state.locked("mirror", name):
             if self._live(name, link).paused:
-                return self.get(name, link)
-            mirror = await self._change(name, {"paused": True})
+                return self._state.mirror(name, link)
+            mirror = await self._state.change_mirror(name, {"paused": True})
             await self._workforce.stopped(name)
             return mirror
 
@@ -156,107 +138,8 @@ class MirrorTopics:
         """Lets a mirror topic go on; not paused: nothing happens."""
         async with self._state.locked("mirror", name):
             if not self._live(name, link).paused:
-                return self.get(name, link)
-            return await self._change(name, {"paused": False})
-
-    async def promote(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
-        """Makes a mirror topic a topic like any other as soon as it has everything that its source has.
-
-        Returns when that is begun; asked for already: nothing happens.
-
-        Raises:
-            NotFoundError: There is no such mirror topic.
-            FailedPreconditionError: Its state does not allow it.
-        """
-        async with self._state.locked("mirror", name):
-            mirror = self.get(name, link)
-            if mirror.phase is Phase.PROMOTING:
-                return mirror
-            self._check_stoppable(mirror)
-            if self._state.failures(mirror):
-                raise FailedPreconditionError(
-                    f'The mirror topic "{name}" has FAILED and will never have everything; fail over instead.',
-                    field="name",
-                    reason="MIRROR_TOPIC_FAILED",
-                )
-            if validate_only:
-                return mirror
-            changed = await self._change(name, {"phase": Phase.PROMOTING, "stop": Stop.PROMOTE, "paused": False})
-            self._start_stopping(name)
-            return changed
-
-    async def cancel_promote(self, name: str, link: str) -> MirrorTopic:
-        """Lets a mirror topic that waits for its promote be a mirror topic as before.
-
-        Raises:
-            NotFoundError: There is no such mirror topic.
-            FailedPreconditionError: It does not wait, or not any more.
-        """
-        async with self._state.locked("mirror", name):
-            mirror = self.get(name, link)
-            if mirror.phase is not Phase.PROMOTING:
-                raise FailedPreconditionError(
-                    f'The mirror topic "{name}" does not wait for a promote'
-                    + (", which is being finished and cannot be cancelled any more." if mirror.stop else "."),
-                    field="name",
-                    reason="NOT_PROMOTING",
-                )
-            return await self._change(name, {"phase": Phase.ACTIVE, "stop": None})
-
-    async def failover(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
-        """Makes a mirror topic a topic like any other with what it has; its source is not asked.
-
-        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits.
-
-        Raises:
-            NotFoundError: There is no such mirror topic.
-            FailedPreconditionError: Its state does not allow it.
-        """
-        async with self._state.locked("mirror", name):
-            mirror = self.get(name, link)
-            if mirror.phase is Phase.SEALING:
-                return mirror
-            if mirror.phase is not Phase.PROMOTING:
-                self._check_stoppable(mirror)
-            if validate_only:
-                return mirror
-            changed = await self._change(name, {"phase": Phase.SEALING, "stop": Stop.FAILOVER})
-            self._start_stopping(name)
-            return changed
-
-    def waits_for(self, name: str) -> str:
-        """Answers what a promote or failover waits for, for people; empty if for nothing."""
-        stopping = self._stopping.get(name)
-        return stopping.waits_for if stopping is not None else ""
-
-    def _check_stoppable(self, mirror: MirrorTopic) -> None:
-        """Raises FailedPreconditionError unless a mirror topic can be promoted or failed over."""
-        if mirror.phase is Phase.STOPPED:
-            raise FailedPreconditionError(
-                f'The topic "{mirror.name}" has already stopped its mirror from "{mirror.link}".',
-                field="name",
-                reason="MIRROR_TOPIC_STOPPED",
-            )
-        statuses = self._workforce.statuses(mirror.name).values()
-        if mirror.phase is not Phase.ACTIVE or any(status.is_seeding for status in statuses):
-            raise FailedPreconditionError(
-                f'The mirror topic "{mirror.name}" still holds, or gets, offsets that nobody may see; wait until it is ACTIVE.',
-                field="name",
-                reason="MIRROR_TOPIC_NOT_READY",
-            )
-
-    def _start_stopping(self, name: str) -> None:
-        if name not in self._stopping:
-            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._admin)
-            task = self._tasks.start(f"stop {name}", stopping.run())
-            task.add_done_callback(lambda ended: self._stopped(name, ended))
-
-    def _stopped(self, name: str, ended: asyncio.Task[None]) -> None:
-        del self._stopping[name]
-        mirror = self._state.mirrors.get(name)
-        has_returned = not ended.cancelled() and ended.exception() is None
-        if has_returned and mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
-            self._start_stopping(name)  # asked for again, between the last look and the end
+                return self._state.mirror(name, link)
+            return await self._state.change_mirror(name, {"paused": False})
 
     async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:
         """Ends a mirror: detaches the topic, or deletes it; forgets one that is STOPPED.
@@ -269,7 +152,7 @@ class MirrorTopics:
             KafkaError: The local cluster did not answer. A detach did not happen; a deletion goes on by itself.
         """
         async with self._state.locked("mirror", name):
-            mirror = self.get(name, link)
+            mirror = self._state.mirror(name, link)
             if mirror.phase is Phase.STOPPED:
                 await self._forget(mirror, keep_topic=keep_topic)
                 return
@@ -280,10 +163,10 @@ class MirrorTopics:
                     reason="STOPPING",
                 )
             if keep_topic and mirror.phase in (Phase.ACTIVE, Phase.PROMOTING):
-                await self._detach(await self._change(name, {"phase": Phase.DETACHING}))
+                await self._detach(await self._state.change_mirror(name, {"phase": Phase.DETACHING}))
                 return
             self._stop_seeding(name)
-            await self._complete_or_go_on(await self._change(name, {"phase": Phase.DELETING}))
+            await self._complete_or_go_on(await self._state.change_mirror(name, {"phase": Phase.DELETING}))
 
     async def _forget(self, mirror: MirrorTopic, *, keep_topic: bool) -> None:
         if not keep_topic:
@@ -303,7 +186,7 @@ class MirrorTopics:
             NotFoundError: There is none.
             FailedPreconditionError: It is being stopped, or has been.
         """
-        mirror = self.get(name, link)
+        mirror = self._state.mirror(name, link)
         if mirror.stop is not None:
             raise FailedPreconditionError(
                 f'The mirror topic "{name}" is {"no mirror any more" if mirror.phase is Phase.STOPPED else "being stopped"}.',
@@ -454,7 +337,7 @@ class MirrorTopics:
             "replication_factor": await self._topics.replication_factor(mirror.name),
             "desired": desired,
         }
-        return await self._change(mirror.name, created)
+        return await self._state.change_mirror(mirror.name, created)
 
     async def _settings(self, mirror: MirrorTopic, source: Mapping[str, str]) -> dict[str, str]:
         """Answers the settings of a mirror topic that is seeded; `source` are those of its source topic."""
@@ -485,7 +368,7 @@ class MirrorTopics:
                 async with self._state.locked("mirror", name):
                     source = await self._plane[mirror.link].admin.settings([mirror.source_topic])
                     await self._admin.alter(name, await self._settings(mirror, source[mirror.source_topic]))
-                    await self._change(name, {"phase": Phase.ACTIVE})
+                    await self._state.change_mirror(name, {"phase": Phase.ACTIVE})
                     self._seeding.pop(name, None)
                 break
             except ClusterlinkError as error:
@@ -549,7 +432,7 @@ class MirrorTopics:
             )
             await self._state.write(record, gone={mirror.name: "mirror"})
         except ClusterlinkError:
-            await self._change(mirror.name, {"phase": Phase.ACTIVE})  # the detach did not happen: go on
+            await self._state.change_mirror(mirror.name, {"phase": Phase.ACTIVE})  # the detach did not happen: go on
             raise
         log.info("mirror topic %s detached", mirror.name)
 
@@ -582,9 +465,3 @@ class MirrorTopics:
                 reason="SOURCE_TOPIC_NOT_FOUND",
             )
         return found
-
-    async def _change(self, name: str, values: Mapping[str, object]) -> MirrorTopic:
-        changed = await self._state.change(self._state.mirrors, name, lambda mirror: mirror.model_copy(update=values))
-        if changed is None:
-            raise NotFoundError(f'There is no mirror topic "{name}".', field="name", reason="MIRROR_TOPIC_NOT_FOUND")
-        return changed

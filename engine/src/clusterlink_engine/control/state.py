@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from clusterlink_engine.control.view import View
-from clusterlink_engine.errors import StateError, StateUnavailableError
+from clusterlink_engine.errors import NotFoundError, StateError, StateUnavailableError
 from clusterlink_engine.model.resources import (
     Allocation,
     DetachedMirror,
@@ -89,6 +89,30 @@ class State(View):
             if changed is not None:
                 await self._write({self._key(changed): changed})
             return changed
+
+    def mirror(self, name: str, link: str = "") -> MirrorTopic:
+        """Answers a mirror topic; of a certain link, if one is named.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        mirror = self.mirrors.get(name)
+        if mirror is None or link not in ("", mirror.link):
+            of = f' of the link "{link}"' if link else ""
+            raise NotFoundError(
+                f'There is no mirror topic "{name}"{of}.', field="name", reason="MIRROR_TOPIC_NOT_FOUND"
+            )
+        return mirror
+
+    async def change_mirror(self, name: str, values: Mapping[str, object]) -> MirrorTopic:
+        """Stores a mirror topic with other values of some fields, and answers it.
+
+        Raises:
+            NotFoundError: There is none.
+            StateError: Nothing was stored.
+        """
+        changed = await self.change(self.mirrors, name, lambda mirror: mirror.model_copy(update=values))
+        return changed if changed is not None else self.mirror(name)
 
     async def _write(self, changes: Mapping[str, Stored | None]) -> None:
         try:

@@ -1,0 +1,131 @@
+"""The verbs promote and failover: who may be stopped, and the one `Stopping` of each mirror topic that is."""
+
+import asyncio
+
+from clusterlink_engine.admin.topics import TopicAdmin
+from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.state import State
+from clusterlink_engine.control.stopping import Stopping
+from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.errors import FailedPreconditionError
+from clusterlink_engine.model.resources import MirrorTopic, Phase, Stop
+from clusterlink_engine.tasks import Tasks
+
+
+class Stops:
+    """The mirror topics that become topics like any other."""
+
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, admin: TopicAdmin, tasks: Tasks) -> None:
+        self._state = state
+        self._plane = plane
+        self._workforce = workforce
+        self._admin = admin
+        self._tasks = tasks
+        self._stopping: dict[str, Stopping] = {}
+
+    def go_on(self) -> None:
+        """Finishes what an earlier process had begun."""
+        for mirror in list(self._state.mirrors.values()):
+            if mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+                self._start_stopping(mirror.name)
+
+    async def promote(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
+        """Makes a mirror topic a topic like any other as soon as it has everything that its source has.
+
+        Returns when that is begun; asked for already: nothing happens.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: Its state does not allow it.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self._state.mirror(name, link)
+            if mirror.phase is Phase.PROMOTING:
+                return mirror
+            self._check_stoppable(mirror)
+            if self._state.failures(mirror):
+                raise FailedPreconditionError(
+                    f'The mirror topic "{name}" has FAILED and will never have everything; fail over instead.',
+                    field="name",
+                    reason="MIRROR_TOPIC_FAILED",
+                )
+            if validate_only:
+                return mirror
+            changed = await self._state.change_mirror(
+                name, {"phase": Phase.PROMOTING, "stop": Stop.PROMOTE, "paused": False}
+            )
+            self._start_stopping(name)
+            return changed
+
+    async def cancel_promote(self, name: str, link: str) -> MirrorTopic:
+        """Lets a mirror topic that waits for its promote be a mirror topic as before.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: It does not wait, or not any more.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self._state.mirror(name, link)
+            if mirror.phase is not Phase.PROMOTING:
+                raise FailedPreconditionError(
+                    f'The mirror topic "{name}" does not wait for a promote'
+                    + (", which is being finished and cannot be cancelled any more." if mirror.stop else "."),
+                    field="name",
+                    reason="NOT_PROMOTING",
+                )
+            return await self._state.change_mirror(name, {"phase": Phase.ACTIVE, "stop": None})
+
+    async def failover(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
+        """Makes a mirror topic a topic like any other with what it has; its source is not asked.
+
+        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: Its state does not allow it.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self._state.mirror(name, link)
+            if mirror.phase is Phase.SEALING:
+                return mirror
+            if mirror.phase is not Phase.PROMOTING:
+                self._check_stoppable(mirror)
+            if validate_only:
+                return mirror
+            changed = await self._state.change_mirror(name, {"phase": Phase.SEALING, "stop": Stop.FAILOVER})
+            self._start_stopping(name)
+            return changed
+
+    def waits_for(self, name: str) -> str:
+        """Answers what a promote or failover waits for, for people; empty if for nothing."""
+        stopping = self._stopping.get(name)
+        return stopping.waits_for if stopping is not None else ""
+
+    def _check_stoppable(self, mirror: MirrorTopic) -> None:
+        """Raises FailedPreconditionError unless a mirror topic can be promoted or failed over."""
+        if mirror.phase is Phase.STOPPED:
+            raise FailedPreconditionError(
+                f'The topic "{mirror.name}" has already stopped its mirror from "{mirror.link}".',
+                field="name",
+                reason="MIRROR_TOPIC_STOPPED",
+            )
+        statuses = self._workforce.statuses(mirror.name).values()
+        if mirror.phase is not Phase.ACTIVE or any(status.is_seeding for status in statuses):
+            raise FailedPreconditionError(
+                f'The mirror topic "{mirror.name}" still holds, or gets, offsets that nobody may see; wait until it is ACTIVE.',
+                field="name",
+                reason="MIRROR_TOPIC_NOT_READY",
+            )
+
+    def _start_stopping(self, name: str) -> None:
+        if name not in self._stopping:
+            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._admin)
+            task = self._tasks.start(f"stop {name}", stopping.run())
+            task.add_done_callback(lambda ended: self._stopped(name, ended))
+
+    def _stopped(self, name: str, ended: asyncio.Task[None]) -> None:
+        del self._stopping[name]
+        mirror = self._state.mirrors.get(name)
+        has_returned = not ended.cancelled() and ended.exception() is None
+        if has_returned and mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+            self._start_stopping(name)  # asked for again, between the last look and the end
