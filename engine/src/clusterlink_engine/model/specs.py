@@ -9,6 +9,8 @@ from clusterlink_engine.model import names, properties, topic_settings
 from clusterlink_engine.model.acls import check_acl_filters
 from clusterlink_engine.model.filters import check_filters
 from clusterlink_engine.model.resources import (
+    DEFAULT_ACL_SYNC_MS,
+    DEFAULT_CONSUMER_OFFSET_SYNC_MS,
     DEFAULT_TOPIC_CONFIG_SYNC_MS,
     EARLIEST,
     LATEST,
@@ -78,7 +80,8 @@ class LinkSpec:
 
     def _check_consumer_offset_sync(self, limits: Limits) -> None:
         sync, at = self.consumer_offset_sync, "link.consumer_offset_sync"
-        _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
+        if sync.enable or sync.interval_ms != DEFAULT_CONSUMER_OFFSET_SYNC_MS:
+            _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
         if sync.group_prefix and not self.topic_prefix:
             raise InvalidArgumentError(
                 "Groups can only get a prefix if the link has a topic prefix.", field=f"{at}.group_prefix"
@@ -88,7 +91,8 @@ class LinkSpec:
 
     def _check_acl_sync(self, limits: Limits) -> None:
         sync, at = self.acl_sync, "link.acl_sync"
-        _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
+        if sync.enable or sync.interval_ms != DEFAULT_ACL_SYNC_MS:
+            _check_interval(sync.interval_ms, limits, f"{at}.interval_ms")
         if sync.enable and self.topic_prefix:
             raise InvalidArgumentError(
                 "ACLs cannot be synced by a link with a topic prefix: they would speak of other topics than the mirrors.",
@@ -144,6 +148,7 @@ class LinkSpec:
         )
 
 
+# A limit above the default of a sync that is not enabled is nothing that a caller can be told of.
 def _check_interval(milliseconds: int, limits: Limits, at: str) -> None:
     if milliseconds < limits.min_sync_interval_ms:
         raise InvalidArgumentError(

@@ -107,6 +107,8 @@ def _check_intervals(context: PlanContext[Session], session: Session, planned: O
     minimum = session.engine.limits.min_sync_interval_ms
     for sync in ("topic_config_sync", "consumer_offset_sync", "acl_sync"):
         interval = _at(planned, sync, "interval_ms")
+        if _at(planned, sync, "enable") is False and _at(context.config, sync, "interval_ms") is None:
+            continue  # the default of what is not enabled
         if isinstance(interval, int) and interval < minimum:
             context.diagnostics.error(
                 "Sync interval too short",
