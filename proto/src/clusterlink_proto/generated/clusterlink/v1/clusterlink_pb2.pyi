@@ -38,12 +38,16 @@ class _LinkModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     LINK_MODE_UNSPECIFIED: _LinkMode.ValueType  # 0
     LINK_MODE_DESTINATION: _LinkMode.ValueType  # 1
     """The local cluster is the destination."""
+    LINK_MODE_BIDIRECTIONAL: _LinkMode.ValueType  # 2
+    """Either: mirror topics begin on the local cluster, and their direction can be turned. Not with a topic prefix."""
 
 class LinkMode(_LinkMode, metaclass=_LinkModeEnumTypeWrapper): ...
 
 LINK_MODE_UNSPECIFIED: LinkMode.ValueType  # 0
 LINK_MODE_DESTINATION: LinkMode.ValueType  # 1
 """The local cluster is the destination."""
+LINK_MODE_BIDIRECTIONAL: LinkMode.ValueType  # 2
+"""Either: mirror topics begin on the local cluster, and their direction can be turned. Not with a topic prefix."""
 global___LinkMode = LinkMode
 
 class _LinkState:
@@ -147,6 +151,14 @@ class _MirrorTopicStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrappe
     """Being promoted or failed over; `state_detail` says what it waits for."""
     MIRROR_TOPIC_STATE_STOPPED: _MirrorTopicState.ValueType  # 10
     """A topic like any other. The entry is its history, until it is deleted."""
+    MIRROR_TOPIC_STATE_PENDING_SYNCHRONIZE: _MirrorTopicState.ValueType  # 11
+    """Is to be reversed, and gets the last of its source; `state_detail` says what it waits for."""
+    MIRROR_TOPIC_STATE_PENDING_MIRROR: _MirrorTopicState.ValueType  # 12
+    """The topic that was its source is being made a mirror topic."""
+    MIRROR_TOPIC_STATE_PENDING_SETUP_FOR_RESTORE: _MirrorTopicState.ValueType  # 13
+    """The topic that was its source is being deleted, to be made anew as its mirror."""
+    MIRROR_TOPIC_STATE_PENDING_RESTORE: _MirrorTopicState.ValueType  # 14
+    """The topic made anew gets what the other one has, and its groups their offsets back."""
 
 class MirrorTopicState(_MirrorTopicState, metaclass=_MirrorTopicStateEnumTypeWrapper): ...
 
@@ -170,7 +182,37 @@ MIRROR_TOPIC_STATE_PENDING_STOPPED: MirrorTopicState.ValueType  # 9
 """Being promoted or failed over; `state_detail` says what it waits for."""
 MIRROR_TOPIC_STATE_STOPPED: MirrorTopicState.ValueType  # 10
 """A topic like any other. The entry is its history, until it is deleted."""
+MIRROR_TOPIC_STATE_PENDING_SYNCHRONIZE: MirrorTopicState.ValueType  # 11
+"""Is to be reversed, and gets the last of its source; `state_detail` says what it waits for."""
+MIRROR_TOPIC_STATE_PENDING_MIRROR: MirrorTopicState.ValueType  # 12
+"""The topic that was its source is being made a mirror topic."""
+MIRROR_TOPIC_STATE_PENDING_SETUP_FOR_RESTORE: MirrorTopicState.ValueType  # 13
+"""The topic that was its source is being deleted, to be made anew as its mirror."""
+MIRROR_TOPIC_STATE_PENDING_RESTORE: MirrorTopicState.ValueType  # 14
+"""The topic made anew gets what the other one has, and its groups their offsets back."""
 global___MirrorTopicState = MirrorTopicState
+
+class _MirrorDirection:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _MirrorDirectionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_MirrorDirection.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MIRROR_DIRECTION_UNSPECIFIED: _MirrorDirection.ValueType  # 0
+    MIRROR_DIRECTION_REMOTE_TO_LOCAL: _MirrorDirection.ValueType  # 1
+    """The one on the local cluster; so every mirror topic begins."""
+    MIRROR_DIRECTION_LOCAL_TO_REMOTE: _MirrorDirection.ValueType  # 2
+    """The one on the remote cluster: it was reversed."""
+
+class MirrorDirection(_MirrorDirection, metaclass=_MirrorDirectionEnumTypeWrapper):
+    """Which of the two topics is the mirror."""
+
+MIRROR_DIRECTION_UNSPECIFIED: MirrorDirection.ValueType  # 0
+MIRROR_DIRECTION_REMOTE_TO_LOCAL: MirrorDirection.ValueType  # 1
+"""The one on the local cluster; so every mirror topic begins."""
+MIRROR_DIRECTION_LOCAL_TO_REMOTE: MirrorDirection.ValueType  # 2
+"""The one on the remote cluster: it was reversed."""
+global___MirrorDirection = MirrorDirection
 
 class _MirrorTopicStop:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -181,6 +223,8 @@ class _MirrorTopicStopEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     MIRROR_TOPIC_STOP_UNSPECIFIED: _MirrorTopicStop.ValueType  # 0
     MIRROR_TOPIC_STOP_PROMOTE: _MirrorTopicStop.ValueType  # 1
     MIRROR_TOPIC_STOP_FAILOVER: _MirrorTopicStop.ValueType  # 2
+    MIRROR_TOPIC_STOP_REVERSE: _MirrorTopicStop.ValueType  # 3
+    """It becomes the source of the topic that was its source."""
 
 class MirrorTopicStop(_MirrorTopicStop, metaclass=_MirrorTopicStopEnumTypeWrapper):
     """How a mirror topic became, or becomes, a topic like any other."""
@@ -188,6 +232,8 @@ class MirrorTopicStop(_MirrorTopicStop, metaclass=_MirrorTopicStopEnumTypeWrappe
 MIRROR_TOPIC_STOP_UNSPECIFIED: MirrorTopicStop.ValueType  # 0
 MIRROR_TOPIC_STOP_PROMOTE: MirrorTopicStop.ValueType  # 1
 MIRROR_TOPIC_STOP_FAILOVER: MirrorTopicStop.ValueType  # 2
+MIRROR_TOPIC_STOP_REVERSE: MirrorTopicStop.ValueType  # 3
+"""It becomes the source of the topic that was its source."""
 global___MirrorTopicStop = MirrorTopicStop
 
 class _TopicDisposal:
@@ -861,6 +907,7 @@ class MirrorTopic(google.protobuf.message.Message):
     STATE_DETAIL_FIELD_NUMBER: builtins.int
     STOP_FIELD_NUMBER: builtins.int
     AUTOMATIC_FIELD_NUMBER: builtins.int
+    DIRECTION_FIELD_NUMBER: builtins.int
     link: builtins.str
     source_topic: builtins.str
     name: builtins.str
@@ -882,6 +929,10 @@ class MirrorTopic(google.protobuf.message.Message):
     """Output only."""
     automatic: builtins.bool
     """Whether its link made it by itself. Output only."""
+    direction: global___MirrorDirection.ValueType
+    """Which of the two topics is the mirror: names, ids, partitions and offsets of "source" and "mirror" are meant in this
+    direction, but `name` and `source_topic`, by which it is known, never change. Output only.
+    """
     @property
     def config(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Settings of the mirror topic that its link does not sync; only those that were set."""
@@ -914,9 +965,10 @@ class MirrorTopic(google.protobuf.message.Message):
         state_detail: builtins.str = ...,
         stop: global___MirrorTopicStop.ValueType = ...,
         automatic: builtins.bool = ...,
+        direction: global___MirrorDirection.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["state_since", b"state_since"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["automatic", b"automatic", "config", b"config", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "stop", b"stop", "topic_id", b"topic_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["automatic", b"automatic", "config", b"config", "direction", b"direction", "error", b"error", "error_message", b"error_message", "link", b"link", "name", b"name", "partition_count", b"partition_count", "partitions", b"partitions", "paused", b"paused", "replication_factor", b"replication_factor", "source_topic", b"source_topic", "source_topic_id", b"source_topic_id", "state", b"state", "state_detail", b"state_detail", "state_since", b"state_since", "stop", b"stop", "topic_id", b"topic_id"]) -> None: ...
 
 global___MirrorTopic = MirrorTopic
 
@@ -1208,3 +1260,102 @@ class FailoverMirrorTopicRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name", "validate_only", b"validate_only"]) -> None: ...
 
 global___FailoverMirrorTopicRequest = FailoverMirrorTopicRequest
+
+@typing.final
+class ReverseMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    PAUSED_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    paused: builtins.bool
+    """Whether the new mirror topic begins PAUSED: reverse-and-pause instead of reverse-and-start."""
+    validate_only: builtins.bool
+    """Only checks, and answers the mirror topic with the lag of its partitions."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+        paused: builtins.bool = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name", "paused", b"paused", "validate_only", b"validate_only"]) -> None: ...
+
+global___ReverseMirrorTopicRequest = ReverseMirrorTopicRequest
+
+@typing.final
+class TruncateAndRestoreMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    START_OFFSET_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    start_offset: builtins.str
+    """Where the topic made anew begins: "earliest" (the default), "latest", or an RFC 3339 time."""
+    validate_only: builtins.bool
+    """Only checks, and answers what would be discarded."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+        start_offset: builtins.str = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name", "start_offset", b"start_offset", "validate_only", b"validate_only"]) -> None: ...
+
+global___TruncateAndRestoreMirrorTopicRequest = TruncateAndRestoreMirrorTopicRequest
+
+@typing.final
+class TruncateAndRestoreMirrorTopicResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MIRROR_TOPIC_FIELD_NUMBER: builtins.int
+    MESSAGES_TRUNCATED_FIELD_NUMBER: builtins.int
+    PARTITIONS_FIELD_NUMBER: builtins.int
+    messages_truncated: builtins.int
+    """Offsets that are discarded, in all partitions: those of the topic alone, which its former mirror never had."""
+    @property
+    def mirror_topic(self) -> global___MirrorTopic: ...
+    @property
+    def partitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PartitionTruncation]: ...
+    def __init__(
+        self,
+        *,
+        mirror_topic: global___MirrorTopic | None = ...,
+        messages_truncated: builtins.int = ...,
+        partitions: collections.abc.Iterable[global___PartitionTruncation] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["mirror_topic", b"mirror_topic"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["messages_truncated", b"messages_truncated", "mirror_topic", b"mirror_topic", "partitions", b"partitions"]) -> None: ...
+
+global___TruncateAndRestoreMirrorTopicResponse = TruncateAndRestoreMirrorTopicResponse
+
+@typing.final
+class PartitionTruncation(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: builtins.int
+    OFFSET_TRUNCATED_TO_FIELD_NUMBER: builtins.int
+    MESSAGES_TRUNCATED_FIELD_NUMBER: builtins.int
+    partition: builtins.int
+    offset_truncated_to: builtins.int
+    """Everything from this offset on is discarded."""
+    messages_truncated: builtins.int
+    def __init__(
+        self,
+        *,
+        partition: builtins.int = ...,
+        offset_truncated_to: builtins.int = ...,
+        messages_truncated: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["messages_truncated", b"messages_truncated", "offset_truncated_to", b"offset_truncated_to", "partition", b"partition"]) -> None: ...
+
+global___PartitionTruncation = PartitionTruncation
