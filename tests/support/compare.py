@@ -5,7 +5,7 @@ the mirror has the same record, and at no other offset it has any, in both isola
 batches are compared byte by byte, too. Both topics must be at rest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -102,9 +102,10 @@ def assert_mirrors(
     *,
     raw: bool = True,
     records: int | None = None,
+    own_until: Mapping[int, int] | None = None,
 ) -> Comparison:
     """Fails with all that was found unless the topic is the mirror; `records` is how many must be in it at least."""
-    found = compare_topics(source_bootstrap, mirror_bootstrap, source_topic, mirror_topic, raw=raw)
+    found = compare_topics(source_bootstrap, mirror_bootstrap, source_topic, mirror_topic, raw=raw, own_until=own_until)
     assert found.equal, str(found)
     if records is not None:
         # Once for each isolation level: two empty topics are equal, too.
@@ -119,6 +120,7 @@ def compare_topics(
     mirror_topic: str | None = None,
     *,
     raw: bool = True,
+    own_until: Mapping[int, int] | None = None,
 ) -> Comparison:
     """Compares a mirror with its source.
 
@@ -128,6 +130,7 @@ def compare_topics(
         source_topic: Name of the source topic.
         mirror_topic: Name of the mirror topic, if it is another.
         raw: Whether batches are compared byte by byte, too; for sources without aborted transactions.
+        own_until: Below these offsets the mirror was the source once, and has what was aborted, too.
     """
     mirror_topic = mirror_topic or source_topic
     found = Comparison(source_topic, mirror_topic)
@@ -142,7 +145,8 @@ def compare_topics(
         for isolation in ("read_committed", "read_uncommitted"):
             with reading.consumer(mirror_bootstrap, isolation) as copy:
                 for partition in found.partitions:
-                    _compare_records(partition, source, mirror, original, copy, isolation)
+                    own = (own_until or {}).get(partition.partition, 0) if isolation == "read_uncommitted" else 0
+                    _compare_records(partition, source, mirror, original, copy, isolation, own)
     if raw:
         for partition in found.partitions:
             _compare_batches(partition, source, mirror)
@@ -187,16 +191,16 @@ def _bounds(number: int, source: _Side, mirror: _Side) -> PartitionComparison:
 
 
 def _compare_records(
-    found: PartitionComparison, source: _Side, mirror: _Side, original: Any, copy: Any, isolation: str
+    found: PartitionComparison, source: _Side, mirror: _Side, original: Any, copy: Any, isolation: str, own: int
 ) -> None:
     number = found.partition
     expected = (
         (offset, reading.mirrored(content))
         for offset, content in reading.records(
-            original, source.topic, number, found.source_start, source.stable_ends[number]
+            original, source.topic, number, max(found.source_start, own), source.stable_ends[number]
         )
     )
-    actual = reading.records(copy, mirror.topic, number, found.mirror_start, mirror.ends[number])
+    actual = reading.records(copy, mirror.topic, number, max(found.mirror_start, own), mirror.ends[number])
     for offset, wanted, got in _aligned(expected, actual):
         found.records += wanted is not None
         if wanted != got:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clusterlink_engine.cli.main import main
-from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.sync import acls
 from clusterlink_engine.wire import logs
@@ -20,7 +20,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "create_topic": (logs, "create_topic"),
     "delete_topic": (logs, "delete_topic"),
     "producer_id": (logs, "init_producer_id"),
-    "log_ends": (LocalTopics, "log_ends"),
+    "log_ends": (Topics, "log_ends"),
     "create_acls": (acls, "create_acls"),
     "delete_acls": (acls, "delete_acls"),
 }

@@ -172,6 +172,20 @@ class EngineProcess(engine.EngineProcess):
         answer: v1.MirrorTopic = self.mirror_topics.FailoverMirrorTopic(request, timeout=_CALL_SECONDS)
         return answer
 
+    def reverse(self, name: str, *, paused: bool = False, validate_only: bool = False) -> v1.MirrorTopic:
+        """Begins to reverse a mirror topic."""
+        request = v1.ReverseMirrorTopicRequest(name=name, paused=paused, validate_only=validate_only)
+        answer: v1.MirrorTopic = self.mirror_topics.ReverseMirrorTopic(request, timeout=_CALL_SECONDS)
+        return answer
+
+    def restore(self, name: str, **fields: Any) -> v1.TruncateAndRestoreMirrorTopicResponse:
+        """Begins to make the former source of a stopped mirror topic its mirror."""
+        request = v1.TruncateAndRestoreMirrorTopicRequest(name=name, **fields)
+        answer: v1.TruncateAndRestoreMirrorTopicResponse = self.mirror_topics.TruncateAndRestoreMirrorTopic(
+            request, timeout=_CALL_SECONDS
+        )
+        return answer
+
     def delete_mirror(self, name: str, *, keep: bool = False) -> None:
         """Detaches or deletes a mirror topic."""
         disposal = v1.TOPIC_DISPOSAL_KEEP_TOPIC if keep else v1.TOPIC_DISPOSAL_DELETE_TOPIC

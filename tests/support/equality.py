@@ -1,5 +1,7 @@
 """Waiting for a mirror, and comparing it."""
 
+from collections.abc import Mapping
+
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from tests.support import topics
 from tests.support.compare import assert_mirrors
@@ -20,7 +22,15 @@ def assert_becomes_equal(
     deadline: float = 60,
     *,
     raw: bool = True,
+    own_until: Mapping[int, int] | None = None,
 ) -> None:
     """Waits until the mirror has everything, and compares it."""
     wait_until(lambda: caught_up(source, destination, topic, mirror), deadline, f"the mirror of {topic} to catch up")
-    assert_mirrors(source.bootstrap_servers, destination.bootstrap_servers, topic, mirror or topic, raw=raw)
+    assert_mirrors(
+        source.bootstrap_servers,
+        destination.bootstrap_servers,
+        topic,
+        mirror or topic,
+        raw=raw,
+        own_until=own_until,
+    )

@@ -19,13 +19,15 @@ from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.orders import Report
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.progress import ProgressKeeper
-from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Local
+from clusterlink_engine.control.restoring import Restores
+from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Listeners, Local
 from clusterlink_engine.control.shards import SHARDS
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
-from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.watch import Watch
+from clusterlink_engine.control.way import End
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
     BrokerRefusedError,
@@ -37,12 +39,13 @@ from clusterlink_engine.errors import (
 )
 from clusterlink_engine.http.metrics import Metrics
 from clusterlink_engine.model.acls import Acl
-from clusterlink_engine.model.resources import Allocation, Link, MirrorTopic, PartitionProgress, SyncedAcls
+from clusterlink_engine.model.resources import Allocation, Direction, Link, MirrorTopic, PartitionProgress, SyncedAcls
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.processes import identity, is_dead
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Watcher
-from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.destination import Destination
+from clusterlink_engine.replication.gap_filling import GapFilling
 from clusterlink_engine.replication.tenure import Lease
 from clusterlink_engine.settings import Settings
 from clusterlink_engine.store.records import CLAIM_KEY, Claim
@@ -123,20 +126,25 @@ class _Running:
         self._server = Server(settings.api.listen, self._peers, self._leader)
 
         admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
-        self._topics = LocalTopics(self._cluster, admin, settings.state.topic)
-        side = LocalSide(
+        self._topics = Topics(self._cluster, admin, settings.state.topic)
+        gaps = GapFilling(
             self._cluster,
             settings.replication,
             self._tasks,
             state_topic=settings.state.topic,
-            on_metadata=self._local_seen,
             on_claimed=self._claimed,
         )
-        self._local = Local(self._cluster, admin, side, Budget(settings.replication.buffer_bytes))
+        self._local = Local(
+            end=End(self._cluster, admin, self._topics),
+            destination=Destination(self._cluster, settings.replication, self._tasks, gaps, self._local_seen),
+            gaps=gaps,
+            budget=Budget(settings.replication.buffer_bytes),
+            settings=settings.replication,
+        )
         self._lease = Lease()
         self._metrics: Metrics | None = None
-        self._plane = Plane(self._make_runtime, self._lease, side.gaps, self._tasks)
-        self._watch = Watch(self._plane, self._topics, admin, self._tasks)
+        self._plane = Plane(self._make_runtime, self._lease, gaps, self._tasks)
+        self._watch = Watch(self._plane, self._tasks)
         self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
         self._following = Following(self._plane, self._about, lambda: self._leaving)
 
@@ -168,7 +176,8 @@ class _Running:
         await _bury(await self._store.read(_STATE_SECONDS), self._membership)
         self._members.start("membership", self._membership.run())
         standing = await self._membership.change(self._membership.standing)
-        self._local.side.start()
+        self._local.destination.start()
+        self._tasks.start("gap filling", self._plane.gaps.run())
         if settings.http.listen:
             self._metrics = Metrics(settings.http.listen, self._plane)
             self._tasks.start("listen for http", self._listen(self._start_metrics))
@@ -258,10 +267,9 @@ class _Running:
         self._peers.workforce = workforce
         limits = self._settings.limits
         links = Links(state, self._plane, workforce, self._cluster, limits)
-        mirror_topics = self._mirror_topics = MirrorTopics(
-            state, self._plane, workforce, self._local, self._topics, self._tasks
-        )
-        stops = Stops(state, self._plane, workforce, self._local.admin, self._tasks)
+        mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, self._tasks)
+        stops = Stops(state, self._plane, workforce, self._tasks)
+        restores = Restores(state, self._plane, workforce, mirror_topics, self._tasks)
         states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
         self._server.lead(
@@ -269,6 +277,7 @@ class _Running:
                 links,
                 mirror_topics,
                 stops,
+                restores,
                 state,
                 self._plane,
                 workforce,
@@ -280,30 +289,28 @@ class _Running:
         )
         mirror_topics.go_on()
         stops.go_on()
+        restores.go_on()
         self._tasks.start("share the work", workforce.run())
         self._tasks.start("states", states.run())
         log.info("this engine process leads")
 
     def _make_runtime(self, link: Link) -> LinkRuntime:
-        watcher = Watcher(
-            failed=self._progress.failed,
-            epochs_changed=self._progress.epochs_changed,
-            overtaken=self._progress.overtaken,
-        )
-        return LinkRuntime(
-            link,
-            lambda: self._plane.view,
-            self._local,
-            on_fatal=self._end,
-            on_metadata=self._watch.remote_seen,
-            on_retired=self._plane.retired,
-            on_desired=self._store_desired,
+        listeners = Listeners(
+            source_seen=self._watch.source_seen,
+            mirror_seen=self._watch.mirror_seen,
+            retired=self._plane.retired,
+            store_desired=self._store_desired,
+            store_acls=self._store_acls,
+            create=self._create_mirror,
             log_ends=self._log_ends,
             may_write=self._lease.holds,
-            create=self._create_mirror,
-            store_acls=self._store_acls,
-            watcher=watcher,
+            watcher=Watcher(
+                failed=self._progress.failed,
+                epochs_changed=self._progress.epochs_changed,
+                overtaken=self._progress.overtaken,
+            ),
         )
+        return LinkRuntime(link, lambda: self._plane.view, self._local, listeners, on_fatal=self._end)
 
     async def _store_progress(self, records: Sequence[PartitionProgress]) -> None:
         if self._workforce is not None:
@@ -334,7 +341,7 @@ class _Running:
             )
 
     def _local_seen(self, metadata: Metadata) -> None:
-        self._watch.local_seen(metadata)
+        self._watch.mirror_seen(None, Direction.REMOTE_TO_LOCAL, metadata)
 
     def _claimed(self) -> None:
         self._plane.on_change()

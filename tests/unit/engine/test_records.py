@@ -16,6 +16,7 @@ from clusterlink_engine.model.resources import (
     PartitionProgress,
     Phase,
     RemoteCluster,
+    SavedOffsets,
     Stored,
     SyncedAcls,
     TopicConfigSync,
@@ -86,6 +87,7 @@ ACLS = SyncedAcls(
         ),
     ),
 )
+SAVED = SavedOffsets(name="orders", offsets={"app": {0: (7, "text")}})
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
@@ -98,6 +100,7 @@ CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
         ("partition", PROGRESS),
         ("allocation", ALLOCATION),
         ("acls", ACLS),
+        ("offsets", SAVED),
         ("claim", CLAIM),
     ],
 )
@@ -106,7 +109,7 @@ def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, CLAIM)] == list(
+    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, SAVED, CLAIM)] == list(
         records.KINDS.values()
     )
 

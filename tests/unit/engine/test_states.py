@@ -40,15 +40,19 @@ def test_the_state_of_a_link(facts: LinkFacts, state: LinkState) -> None:
 PRECEDENCE: list[tuple[MirrorTopicState, dict[str, Any]]] = [
     (MirrorTopicState.ACTIVE, {}),
     (MirrorTopicState.SEEDING, {"is_seeding": True}),
+    (MirrorTopicState.PENDING_RESTORE, {"is_restoring": True}),
     (MirrorTopicState.SOURCE_UNAVAILABLE, {"is_source_readable": False}),
     (MirrorTopicState.SOURCE_UNAVAILABLE, {"link": LinkState.UNAVAILABLE}),
     (MirrorTopicState.LINK_PAUSED, {"link": LinkState.PAUSED}),
     (MirrorTopicState.PAUSED, {"paused": True}),
     (MirrorTopicState.LINK_FAILED, {"link": LinkState.FAILED}),
     (MirrorTopicState.FAILED, {"has_failed": True}),
+    (MirrorTopicState.PENDING_MIRROR, {"is_turning": True}),
+    (MirrorTopicState.PENDING_SYNCHRONIZE, {"is_synchronizing": True}),
     (MirrorTopicState.PENDING_STOPPED, {"is_stopping": True}),
     (MirrorTopicState.STOPPED, {"is_stopped": True}),
     (MirrorTopicState.CREATING, {"exists": False}),
+    (MirrorTopicState.PENDING_SETUP_FOR_RESTORE, {"is_clearing": True}),
 ]
 
 
@@ -69,6 +73,10 @@ def test_what_ends_by_itself_is_what_no_user_brought_about_or_has_to_mend() -> N
         MirrorTopicState.SEEDING,
         MirrorTopicState.SOURCE_UNAVAILABLE,
         MirrorTopicState.PENDING_STOPPED,
+        MirrorTopicState.PENDING_SYNCHRONIZE,
+        MirrorTopicState.PENDING_MIRROR,
+        MirrorTopicState.PENDING_SETUP_FOR_RESTORE,
+        MirrorTopicState.PENDING_RESTORE,
     }
 
 

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     NewPartitions,
     ResourceType,
 )
@@ -23,6 +24,8 @@ from clusterlink_engine.errors import BrokerRefusedError, ClusterUnavailableErro
 from clusterlink_engine.settings import Security, librdkafka_settings
 
 log = logging.getLogger(__name__)
+
+_AT_REST = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
 class TopicAdmin(Protocol):
@@ -33,6 +36,13 @@ class TopicAdmin(Protocol):
 
         Raises:
             KafkaError: The cluster does not answer, or refuses one of the topics.
+        """
+
+    async def own_settings(self, topic: str) -> dict[str, str]:
+        """Answers the settings that a topic has itself, defaults left out.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
         """
 
     async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
@@ -51,6 +61,13 @@ class TopicAdmin(Protocol):
 
     async def grow(self, topic: str, partition_count: int) -> None:
         """Gives a topic more partitions.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
+
+    async def groups_with_members(self, topic: str) -> dict[str, bool]:
+        """Answers the consumer groups that have members, and of each whether a member has partitions of a topic.
 
         Raises:
             KafkaError: The cluster does not answer, or refuses.
@@ -78,16 +95,26 @@ class ConfluentTopicAdmin:
 
     async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
         """See TopicAdmin."""
+        found = await self._describe(topics)
+        return {
+            topic: {name: entry.value for name, entry in entries.items() if entry.value is not None}
+            for topic, entries in found.items()
+        }
+
+    async def own_settings(self, topic: str) -> dict[str, str]:
+        """See TopicAdmin."""
+        entries = (await self._describe([topic]))[topic]
+        own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+        return {name: entry.value for name, entry in entries.items() if entry.source == own and entry.value is not None}
+
+    async def _describe(self, topics: Collection[str]) -> dict[str, dict[str, Any]]:
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
         if not resources:
             return {}
         futures = self._client.describe_configs(resources, request_timeout=self._timeout)
         with self._translated(f"Reading the settings of {_names(topics)}"):
             answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
-        return {
-            resource.name: {name: entry.value for name, entry in entries.items() if entry.value is not None}
-            for resource, entries in zip(futures, answers, strict=True)
-        }
+        return {resource.name: entries for resource, entries in zip(futures, answers, strict=True)}
 
     async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
         """See TopicAdmin."""
@@ -118,12 +145,26 @@ class ConfluentTopicAdmin:
         with self._translated(f'Adding partitions to the topic "{topic}"'):
             await asyncio.wrap_future(futures[topic])
 
+    async def groups_with_members(self, topic: str) -> dict[str, bool]:
+        """See TopicAdmin."""
+        with self._translated("Looking at the consumer groups"):
+            listed = await asyncio.wrap_future(self._client.list_consumer_groups(request_timeout=self._timeout))
+            working = [group.group_id for group in listed.valid if group.state not in _AT_REST]
+            futures = self._client.describe_consumer_groups(working, request_timeout=self._timeout) if working else {}
+            groups = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
+        return {group.group_id: _has_partitions(group, topic) for group in groups}
+
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:
             raise translate(error, what, self._side) from error
+
+
+def _has_partitions(group: Any, topic: str) -> bool:
+    assignments = [member.assignment for member in group.members if member.assignment is not None]
+    return any(partition.topic == topic for assignment in assignments for partition in assignment.topic_partitions)
 
 
 def translate(error: KafkaException, what: str, side: Side) -> KafkaError:

@@ -1,11 +1,12 @@
 """One conversion for each message of `clusterlink.v1`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
+from clusterlink_engine.control.restoring import Truncation
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.errors import InvalidArgumentError, KafkaError
 from clusterlink_engine.mirror.partition import Phase
@@ -21,6 +22,7 @@ from clusterlink_engine.model.resources import (
     ConsumerOffsetSync,
     Failure,
     Link,
+    LinkMode,
     MirrorTopic,
     Stop,
     Worker,
@@ -28,7 +30,7 @@ from clusterlink_engine.model.resources import (
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
 from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
-from clusterlink_engine.replication.gaps import GapFillingWay
+from clusterlink_engine.replication.gap_filling import GapFillingWay
 from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.settings import Limits
 from clusterlink_engine.sync.task import SyncTask
@@ -38,6 +40,13 @@ _STOPS = {
     None: v1.MIRROR_TOPIC_STOP_UNSPECIFIED,
     Stop.PROMOTE: v1.MIRROR_TOPIC_STOP_PROMOTE,
     Stop.FAILOVER: v1.MIRROR_TOPIC_STOP_FAILOVER,
+    Stop.REVERSE_AND_START: v1.MIRROR_TOPIC_STOP_REVERSE,
+    Stop.REVERSE_AND_PAUSE: v1.MIRROR_TOPIC_STOP_REVERSE,
+}
+_MODES = {
+    v1.LINK_MODE_UNSPECIFIED: LinkMode.DESTINATION,
+    v1.LINK_MODE_DESTINATION: LinkMode.DESTINATION,
+    v1.LINK_MODE_BIDIRECTIONAL: LinkMode.BIDIRECTIONAL,
 }
 _GAP_FILLING = {
     None: v1.GAP_FILLING_UNSPECIFIED,
@@ -52,11 +61,12 @@ def link_spec(message: v1.Link) -> LinkSpec:
     Raises:
         InvalidArgumentError: The mode is not known here.
     """
-    if message.mode not in (v1.LINK_MODE_UNSPECIFIED, v1.LINK_MODE_DESTINATION):
-        raise InvalidArgumentError("This version knows the link mode DESTINATION only.", field="link.mode")
+    if message.mode not in _MODES:
+        raise InvalidArgumentError("The link modes are DESTINATION and BIDIRECTIONAL.", field="link.mode")
     remote = message.remote_cluster
     return LinkSpec(
         name=message.name,
+        mode=_MODES[message.mode],
         bootstrap_servers=tuple(remote.bootstrap_servers),
         cluster_id=remote.cluster_id,
         security_protocol=remote.security_protocol or "PLAINTEXT",
@@ -134,7 +144,7 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
     message = v1.Link(
         name=stored.name,
         link_id=stored.link_id,
-        mode=v1.LINK_MODE_DESTINATION,
+        mode=v1.LinkMode.Value(f"LINK_MODE_{stored.mode}"),
         remote_cluster=v1.RemoteCluster(
             bootstrap_servers=stored.remote.bootstrap_servers,
             cluster_id=stored.remote.cluster_id,
@@ -175,19 +185,21 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
         message.state_since.FromDatetime(entered.since)
         if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:
             message.error, message.error_message = runtime.error.reason, str(runtime.error)
-        message.tasks.extend(_task(task, state) for task in runtime.syncs)
+        message.tasks.extend(_task(name, tasks, state) for name, tasks in runtime.syncs.items())
     return message
 
 
-def _task(task: SyncTask, link_state: LinkState) -> v1.LinkTask:
-    message = v1.LinkTask(name=task.name)
-    if not task.is_enabled:
+def _task(name: str, tasks: Sequence[SyncTask], link_state: LinkState) -> v1.LinkTask:
+    """Describes a task of a link as one, in whatever directions it works."""
+    message = v1.LinkTask(name=name)
+    if not any(task.is_enabled for task in tasks):
         message.state = v1.TASK_STATE_NOT_CONFIGURED
     elif link_state is not LinkState.ACTIVE:
         message.state = v1.TaskState.Value(f"TASK_STATE_LINK_{link_state}")
     else:
-        message.state = v1.TASK_STATE_IN_ERROR if task.errors else v1.TASK_STATE_ACTIVE
-        message.errors.extend(v1.TaskError(code=error.code, message=error.message) for error in task.errors)
+        errors = [error for task in tasks for error in task.errors]
+        message.state = v1.TASK_STATE_IN_ERROR if errors else v1.TASK_STATE_ACTIVE
+        message.errors.extend(v1.TaskError(code=error.code, message=error.message) for error in errors)
     return message
 
 
@@ -201,7 +213,7 @@ class MirrorNow:
         failures: Why partitions stopped for good.
         statuses: Of the partitions that a process mirrors.
         lost_offsets: By partition, how many offsets the source deleted before they were mirrored.
-        waits_for: What its promote or failover waits for; empty if for nothing.
+        waits_for: What a verb that was begun waits for; empty if for nothing.
     """
 
     entered: Entered[MirrorTopicState]
@@ -226,6 +238,7 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         paused=stored.paused,
         stop=_STOPS[stored.stop],
         automatic=stored.automatic,
+        direction=v1.MirrorDirection.Value(f"MIRROR_DIRECTION_{stored.direction}"),
     )
     if now is not None:
         state = now.entered.state
@@ -233,7 +246,7 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         message.state_since.FromDatetime(now.entered.since)
         seconds = (datetime.now(UTC) - now.entered.since).total_seconds()
         detail = state_detail(state, stored, now.failures.keys(), now.statuses, seconds)
-        message.state_detail = now.waits_for if state is MirrorTopicState.PENDING_STOPPED else detail
+        message.state_detail = now.waits_for or detail
         if state is MirrorTopicState.FAILED:
             failure = now.failures[min(now.failures)]
             message.error, message.error_message = failure.error, failure.message
@@ -242,6 +255,20 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         if partitions:
             message.partitions.extend(_partition(index, now) for index in range(stored.partition_count))
     return message
+
+
+def truncations(mirror: v1.MirrorTopic, found: Mapping[int, Truncation]) -> v1.TruncateAndRestoreMirrorTopicResponse:
+    """Describes what is discarded, by partition."""
+    return v1.TruncateAndRestoreMirrorTopicResponse(
+        mirror_topic=mirror,
+        messages_truncated=sum(truncation.count for truncation in found.values()),
+        partitions=[
+            v1.PartitionTruncation(
+                partition=index, offset_truncated_to=truncation.offset, messages_truncated=truncation.count
+            )
+            for index, truncation in sorted(found.items())
+        ],
+    )
 
 
 def _partition(index: int, now: MirrorNow) -> v1.MirrorPartition:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from clusterlink_engine.model.resources import MirrorTopic, Phase
+from clusterlink_engine.errors import Side
+from clusterlink_engine.model.resources import Direction, MirrorTopic, Phase
 from clusterlink_engine.model.states import MirrorTopicState
 from clusterlink_engine.replication.status import PartitionStatus
 from clusterlink_engine.wire.codes import name_of
@@ -26,14 +27,14 @@ def state_detail(
         statuses: Of its partitions that are being mirrored.
         seconds: How long it has been in its state.
     """
-    if state is MirrorTopicState.SEEDING:
+    if state in (MirrorTopicState.SEEDING, MirrorTopicState.PENDING_RESTORE):
         return _seeding(mirror, statuses, seconds)
     if state is MirrorTopicState.SOURCE_UNAVAILABLE:
         return _unreadable(statuses)
     if state is MirrorTopicState.FAILED:
         going_on = " the others go on" if len(failed) < mirror.partition_count else " nothing is mirrored"
         return f"{len(failed)} of {mirror.partition_count} partitions failed;{going_on}"
-    return _held(statuses) if state is MirrorTopicState.ACTIVE else ""
+    return _held(mirror, statuses) if state is MirrorTopicState.ACTIVE else ""
 
 
 def _seeding(mirror: MirrorTopic, statuses: Statuses, seconds: float) -> str:
@@ -74,10 +75,11 @@ def _unreadable(statuses: Statuses) -> str:
     return f"the source does not let {_partitions(list(refused))} be read: {name_of(first)}"
 
 
-def _held(statuses: Statuses) -> str:
+def _held(mirror: MirrorTopic, statuses: Statuses) -> str:
     away = [index for index, status in statuses.items() if not status.has_sink]
     if away:
-        return f"the local cluster has no leader that can be written to for {_partitions(away)}"
+        side = Side.LOCAL if mirror.direction is Direction.REMOTE_TO_LOCAL else Side.REMOTE
+        return f"the {side} cluster has no leader that can be written to for {_partitions(away)}"
     held = {index: status.source_last_stable for index, status in statuses.items() if status.is_held}
     if not held:
         return ""

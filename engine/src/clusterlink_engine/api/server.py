@@ -18,6 +18,7 @@ from clusterlink_engine.api.peers import LOOPBACK, PEER_OPTIONS, Peers
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.restoring import Restores
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
@@ -44,6 +45,7 @@ class Engine:
     links: Links
     mirror_topics: MirrorTopics
     stops: Stops
+    restores: Restores
     state: State
     plane: Plane
     workforce: Workforce
@@ -116,7 +118,7 @@ class Server:
         self._methods = {
             "EngineService": self._engine_methods(engine),
             "LinkService": self._link_methods(engine),
-            "MirrorTopicService": self._mirror_methods(engine),
+            "MirrorTopicService": {**self._mirror_methods(engine), **self._stop_methods(engine)},
         }
 
     async def stop(self, grace: float) -> None:
@@ -184,7 +186,7 @@ class Server:
 
     @staticmethod
     def _mirror_methods(engine: Engine) -> dict[str, Method]:
-        topics, stops, answer = engine.mirror_topics, engine.stops, partial(_mirror_topic, engine)
+        topics, answer = engine.mirror_topics, partial(_mirror_topic, engine)
 
         async def create(request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
             spec = convert.mirror_spec(request.mirror_topic)
@@ -223,6 +225,21 @@ class Server:
         async def resume(request: v1.ResumeMirrorTopicRequest) -> v1.MirrorTopic:
             return answer(await topics.resume(request.name, request.link))
 
+        return {
+            "CreateMirrorTopic": create,
+            "GetMirrorTopic": get,
+            "ListMirrorTopics": list_all,
+            "UpdateMirrorTopic": update,
+            "DeleteMirrorTopic": delete,
+            "PauseMirrorTopic": pause,
+            "ResumeMirrorTopic": resume,
+        }
+
+    @staticmethod
+    def _stop_methods(engine: Engine) -> dict[str, Method]:
+        """Those that end, or turn, the mirroring of a topic."""
+        stops, answer = engine.stops, partial(_mirror_topic, engine)
+
         async def promote(request: v1.PromoteMirrorTopicRequest) -> v1.MirrorTopic:
             mirror = await stops.promote(request.name, request.link, validate_only=request.validate_only)
             return answer(mirror, partitions=True)
@@ -234,17 +251,25 @@ class Server:
             mirror = await stops.failover(request.name, request.link, validate_only=request.validate_only)
             return answer(mirror, partitions=True)
 
+        async def reverse(request: v1.ReverseMirrorTopicRequest) -> v1.MirrorTopic:
+            only = request.validate_only
+            mirror = await stops.reverse(request.name, request.link, paused=request.paused, validate_only=only)
+            return answer(mirror, partitions=True)
+
+        async def restore(
+            request: v1.TruncateAndRestoreMirrorTopicRequest,
+        ) -> v1.TruncateAndRestoreMirrorTopicResponse:
+            mirror, truncations = await engine.restores.truncate_and_restore(
+                request.name, request.link, request.start_offset, validate_only=request.validate_only
+            )
+            return convert.truncations(answer(mirror), truncations)
+
         return {
             "PromoteMirrorTopic": promote,
             "CancelPromoteMirrorTopic": cancel_promote,
             "FailoverMirrorTopic": failover,
-            "CreateMirrorTopic": create,
-            "GetMirrorTopic": get,
-            "ListMirrorTopics": list_all,
-            "UpdateMirrorTopic": update,
-            "DeleteMirrorTopic": delete,
-            "PauseMirrorTopic": pause,
-            "ResumeMirrorTopic": resume,
+            "ReverseMirrorTopic": reverse,
+            "TruncateAndRestoreMirrorTopic": restore,
         }
 
     def _answer(self, service: str, method: str) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
@@ -308,6 +333,6 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
         engine.state.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
-        engine.stops.waits_for(mirror.name),
+        engine.stops.waits_for(mirror.name) or engine.restores.waits_for(mirror.name),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

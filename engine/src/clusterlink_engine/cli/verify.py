@@ -12,7 +12,7 @@ from typing import Any
 
 from clusterlink_engine import settings
 from clusterlink_engine.errors import ClusterlinkError
-from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
+from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.settings import librdkafka_settings
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.verify.comparing import Options, PartitionReport, compare
@@ -141,24 +141,32 @@ async def _stored(loaded: settings.Settings, name: str, topic: str | None) -> tu
 def _compare_topic(
     loaded: settings.Settings, link: Link, mirror: MirrorTopic, options: Options, wanted: set[int]
 ) -> list[PartitionReport]:
-    source = Topic(
-        "source", mirror.source_topic, librdkafka_settings(link.remote.bootstrap_servers, link.remote.security)
-    )
     local = loaded.local_cluster
-    copy = Topic("mirror", mirror.name, librdkafka_settings(local.bootstrap_servers, local))
+    here = librdkafka_settings(local.bootstrap_servers, local)
+    there = librdkafka_settings(link.remote.bootstrap_servers, link.remote.security)
+    if mirror.direction is Direction.LOCAL_TO_REMOTE:
+        here, there = there, here
+    source, copy = Topic("source", mirror.source_topic, there), Topic("mirror", mirror.name, here)
     partitions = copy.partitions()
     missing = (wanted or set(partitions)) - set(source.partitions())
     if missing or wanted - set(partitions):
         raise UnreadableError(f'"{mirror.source_topic}" has no partition {min(missing or wanted - set(partitions))}.')
     compacted = copy.is_compacted()
     progress = _Progress(mirror.name)
-    reports = []
-    for partition in partitions:
-        if not wanted or partition in wanted:
-            first = mirror.first_offsets.get(partition, 0)
-            reports.append(
-                compare(source, copy, partition, first, compacted=compacted, options=options, progress=progress)
-            )
+    reports = [
+        compare(
+            source,
+            copy,
+            partition,
+            mirror.first_offsets.get(partition, 0),
+            own_until=mirror.own_until.get(partition, 0),
+            compacted=compacted,
+            options=options,
+            progress=progress,
+        )
+        for partition in partitions
+        if not wanted or partition in wanted
+    ]
     progress.end()
     return reports
 

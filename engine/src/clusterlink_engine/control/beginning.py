@@ -7,7 +7,7 @@ from datetime import datetime
 from clusterlink_engine.control.seeding import COMPACTED_SETTINGS, HEAD_SETTINGS, LIVE_TAIL
 from clusterlink_engine.control.topics import read_offsets
 from clusterlink_engine.errors import FailedPreconditionError
-from clusterlink_engine.model.resources import EARLIEST, LATEST, Link, MirrorTopic
+from clusterlink_engine.model.resources import EARLIEST, LATEST, MirrorTopic
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
 
@@ -27,29 +27,29 @@ class Beginning:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-async def begin_of(remote: Cluster, mirror: MirrorTopic, link: Link, *, is_compacted: bool) -> Beginning:
-    """Reads from the source where a mirror topic has to begin.
+async def begin_of(source: Cluster, mirror: MirrorTopic, start: str, *, is_compacted: bool) -> Beginning:
+    """Reads from the source where a mirror topic has to begin; `start` is as `Link.mirror_start_offset`.
 
     Raises:
         FailedPreconditionError: The source topic was replaced since it was looked at.
         KafkaError: The source does not answer, or refuses.
     """
-    topic = (await remote.metadata([mirror.source_topic])).topics[mirror.source_topic]
+    topic = (await source.metadata([mirror.source_topic])).topics[mirror.source_topic]
     if topic.topic_id != mirror.source_topic_id:
         raise FailedPreconditionError(
             f'The source topic "{mirror.source_topic}" was deleted or created anew meanwhile; try again.',
             field="mirror_topic.source_topic",
             reason="SOURCE_TOPIC_NOT_FOUND",
         )
-    starts = await read_offsets(remote, topic, logs.log_starts)
-    ends = await read_offsets(remote, topic, logs.last_stable_offsets)
+    starts = await read_offsets(source, topic, logs.log_starts)
+    ends = await read_offsets(source, topic, logs.last_stable_offsets)
     wanted = dict(starts)
-    if link.mirror_start_offset == LATEST:
+    if start == LATEST:
         wanted = ends
-    elif link.mirror_start_offset != EARLIEST:
-        time = int(datetime.fromisoformat(link.mirror_start_offset).timestamp() * 1000)
+    elif start != EARLIEST:
+        time = int(datetime.fromisoformat(start).timestamp() * 1000)
         found = await read_offsets(
-            remote, topic, lambda cluster, node, partitions: logs.offsets_at(cluster, node, partitions, time)
+            source, topic, lambda cluster, node, partitions: logs.offsets_at(cluster, node, partitions, time)
         )
         wanted = {index: offset if offset >= 0 else ends[index] for index, offset in found.items()}
     first = {index: max(offset, starts[index]) for index, offset in wanted.items() if max(offset, starts[index]) > 0}

@@ -24,6 +24,7 @@ from clusterlink_engine.errors import (
 from clusterlink_engine.model.resources import Link, Phase, RemoteCluster, TopicConfigSync
 from clusterlink_engine.model.specs import LinkSpec
 from clusterlink_engine.settings import Limits
+from clusterlink_engine.store.records import key_of
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
 
@@ -107,7 +108,12 @@ class Links:
             )
             remote = await self._reach(spec) if moved else link.remote
             changed = _link(
-                spec, remote, client_token=link.client_token, producer_id=link.producer_id, link_id=link.link_id
+                spec,
+                remote,
+                client_token=link.client_token,
+                producer_id=link.producer_id,
+                remote_producer_id=link.remote_producer_id,
+                link_id=link.link_id,
             )
             if changed == link:
                 return link
@@ -136,13 +142,15 @@ class Links:
         """
         async with self._state.locked("link", name):
             self.get(name)
-            history = {
-                mirror.name: "mirror" for mirror in self._state.mirrors_of(name) if mirror.phase is Phase.STOPPED
-            }
+            history = [
+                key_of("mirror", mirror.name)
+                for mirror in self._state.mirrors_of(name)
+                if mirror.phase is Phase.STOPPED
+            ]
             # The ACLs that it has synced stay; that it was the one who made them is forgotten with it.
-            await self._state.write(gone={**history, name: "link"}, guard=lambda: self._check_empty(name))
+            await self._state.write(gone=[*history, key_of("link", name)], guard=lambda: self._check_empty(name))
             if name in self._state.acls:
-                await self._state.write(gone={name: "acls"})
+                await self._state.write(gone=[key_of("acls", name)])
         log.info("link %s deleted", name)
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
@@ -243,11 +251,18 @@ class Links:
 
 
 def _link(
-    spec: LinkSpec, remote: RemoteCluster, *, client_token: str = "", producer_id: int = -1, link_id: str = ""
+    spec: LinkSpec,
+    remote: RemoteCluster,
+    *,
+    client_token: str = "",
+    producer_id: int = -1,
+    remote_producer_id: int = -1,
+    link_id: str = "",
 ) -> Link:
     return Link(
         name=spec.name,
         link_id=link_id or uuid4().hex,
+        mode=spec.mode,
         remote=remote,
         topic_prefix=spec.topic_prefix,
         paused=spec.paused,
@@ -261,6 +276,7 @@ def _link(
         config=dict(sorted(spec.config.items())),
         client_token=client_token,
         producer_id=producer_id,
+        remote_producer_id=remote_producer_id,
     )
 
 
@@ -286,6 +302,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     }
     present = LinkSpec(
         name=link.name,
+        mode=link.mode,
         bootstrap_servers=link.remote.bootstrap_servers,
         cluster_id=link.remote.cluster_id,
         security_protocol=link.remote.security_protocol,

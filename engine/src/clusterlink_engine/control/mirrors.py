@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 
 from clusterlink_engine.control.beginning import begin_of
 from clusterlink_engine.control.plane import Plane
-from clusterlink_engine.control.runtime import LinkRuntime, Local
 from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
-from clusterlink_engine.control.topics import LocalTopics
+from clusterlink_engine.control.topics import Topics
+from clusterlink_engine.control.way import End, Way
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import (
     AlreadyExistsError,
@@ -24,9 +24,10 @@ from clusterlink_engine.errors import (
     NotFoundError,
     is_retriable,
 )
-from clusterlink_engine.model.resources import DetachedMirror, Link, MirrorTopic, Phase
+from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
+from clusterlink_engine.store.records import key_of
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire.cluster import TopicInfo
 
@@ -38,20 +39,18 @@ _FIRST_PROBE_SECONDS = 5.0
 _SOURCE = "mirror_topic.source_topic"
 
 # Phases in which there is nothing to finish, or somebody else does.
-_AT_REST = (Phase.ACTIVE, Phase.PROMOTING, Phase.SEALING, Phase.STOPPED)
+_AT_REST = (Phase.ACTIVE, Phase.PROMOTING, Phase.SEALING, Phase.TURNING, Phase.STOPPED)
 
 
 class MirrorTopics:
-    """The mirror topics of the local cluster."""
+    """The mirror topics of all links: they begin on the local cluster."""
 
-    def __init__(
-        self, state: State, plane: Plane, workforce: Workforce, local: Local, topics: LocalTopics, tasks: Tasks
-    ) -> None:
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, topics: Topics, tasks: Tasks) -> None:
+        """Makes them; `topics` are those of the local cluster."""
         self._state = state
         self._plane = plane
         self._workforce = workforce
         self._topics = topics
-        self._admin = local.admin
         self._tasks = tasks
         self._finishing: set[str] = set()
         self._seeding: dict[str, asyncio.Task[None]] = {}
@@ -64,7 +63,7 @@ class MirrorTopics:
         """Finishes what an earlier process had begun."""
         for mirror in list(self._state.mirrors.values()):
             if mirror.phase not in _AT_REST:
-                self._go_on(mirror)
+                self.go_on_with(mirror)
 
     async def create(self, spec: MirrorTopicSpec, client_token: str, *, validate_only: bool) -> MirrorTopic:
         """Creates a mirror topic, takes up a detached one, or only checks whether that could be done.
@@ -88,12 +87,12 @@ class MirrorTopics:
                         reason="MIRROR_TOPIC_EXISTS",
                     )
                 return await self._complete_or_go_on(existing)
-            source = await self._source(self._plane[link.name], spec.source_topic)
+            source = await self._source(self._plane[link.name].inbound.source, spec.source_topic)
             mirror, detached = await self._plan(spec, name, client_token, link, source)
             if validate_only:
                 return mirror
             await self._state.write(
-                mirror, gone={name: "detached"} if detached else None, guard=lambda: self._check_link(link)
+                mirror, gone=[key_of("detached", name)] if detached else (), guard=lambda: self._check_link(link)
             )
             return await self._complete_or_go_on(mirror, first=True)
 
@@ -120,9 +119,10 @@ class MirrorTopics:
             if validate_only or spec.config == mirror.config:
                 return mirror
             await self._check_settings(spec.config)
-            await self._reset(mirror, spec.config)
+            if mirror.direction is Direction.REMOTE_TO_LOCAL:
+                await self._reset(mirror, spec.config)
             changed = await self._state.change_mirror(name, {"config": dict(sorted(spec.config.items()))})
-            self._plane[mirror.link].config_sync.hurry()
+            self._plane.way(mirror).config_sync.hurry()
             return changed
 
     async def pause(self, name: str, link: str) -> MirrorTopic:
@@ -156,9 +156,9 @@ class MirrorTopics:
             if mirror.phase is Phase.STOPPED:
                 await self._forget(mirror, keep_topic=keep_topic)
                 return
-            if mirror.phase is Phase.SEALING:
+            if mirror.phase in (Phase.SEALING, Phase.TURNING):
                 raise FailedPreconditionError(
-                    f'The mirror topic "{name}" is being stopped; wait until it is STOPPED.',
+                    f'The mirror topic "{name}" is being stopped or turned; wait until that is done.',
                     field="name",
                     reason="STOPPING",
                 )
@@ -176,8 +176,12 @@ class MirrorTopics:
                 field="topic_disposal",
                 reason="MIRROR_TOPIC_STOPPED",
             )
-        progress = [name for name in self._state.partitions if name.rpartition("/")[0] == mirror.name]
-        await self._state.write(gone={mirror.name: "mirror", **dict.fromkeys(progress, "partition")})
+        await self._state.write(gone=self._everything(mirror))
+
+    def _everything(self, mirror: MirrorTopic) -> tuple[str, ...]:
+        """Answers the keys of all records of a mirror topic."""
+        saved = [key_of("offsets", mirror.name)] if mirror.name in self._state.offsets else []
+        return (key_of("mirror", mirror.name), *self._state.partition_keys(mirror.name), *saved)
 
     def _live(self, name: str, link: str) -> MirrorTopic:
         """Answers a mirror topic that is not being stopped.
@@ -281,45 +285,50 @@ class MirrorTopics:
             return await self._complete(mirror, first=first)
         except ClusterlinkError as error:
             if is_retriable(error):
-                self._go_on(mirror)
+                self.go_on_with(mirror)
             raise
 
     async def _complete(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
         """Goes on with a mirror topic from wherever it is, until it is ACTIVE or gone."""
-        runtime = self._plane[mirror.link]
         if mirror.phase is Phase.DETACHING:
             await self._detach(mirror)
             return mirror
+        way = self._plane.way(mirror)
         if mirror.phase is Phase.DELETING:
             await self._workforce.stopped(mirror.name)
-            await self._topics.delete(mirror)
-            progress = [name for name in self._state.partitions if name.rpartition("/")[0] == mirror.name]
-            await self._state.write(gone={mirror.name: "mirror", **dict.fromkeys(progress, "partition")})
+            await way.destination.topics.delete(mirror)
+            await self._state.write(gone=self._everything(mirror))
             log.info("mirror topic %s deleted", mirror.name)
             return mirror
+        if mirror.phase is Phase.CLEARING:
+            if mirror.replaces:
+                await way.destination.topics.delete_by_id(mirror.replaces)
+            mirror = await self._state.change_mirror(mirror.name, {"phase": Phase.CREATING})
         if mirror.phase is Phase.CREATING:
-            mirror = await self._create_topic(mirror, runtime, first=first)
+            mirror = await self._create_topic(mirror, way, first=first)
         if mirror.phase is Phase.SEEDING:
             self._start_seeding(mirror)
         await self._first_probe(mirror)
         log.info("mirror topic %s of %s on link %s is set up", mirror.name, mirror.source_topic, mirror.link)
         return self._state.mirrors.get(mirror.name, mirror)
 
-    async def _create_topic(self, mirror: MirrorTopic, runtime: LinkRuntime, *, first: bool) -> MirrorTopic:
+    async def _create_topic(self, mirror: MirrorTopic, way: Way, *, first: bool) -> MirrorTopic:
         # The cluster's default of the replication factor is not known before the topic is there; the sync mends what
         # depends on it.
-        source = (await runtime.admin.settings([mirror.source_topic]))[mirror.source_topic]
-        settings = await self._settings(mirror, source)
+        source = (await way.source.admin.settings([mirror.source_topic]))[mirror.source_topic]
+        settings = await self._settings(mirror, way, source)
         include = self._link(mirror.link).topic_config_sync.include
-        desired = desired_settings(source, include=include, overrides=mirror.config)
+        desired = desired_settings(source, include=include, overrides=mirror.overrides)
         is_compacted = "compact" in settings.get("cleanup.policy", "")
-        begin = await begin_of(runtime.cluster, mirror, self._link(mirror.link), is_compacted=is_compacted)
+        start = mirror.start or self._link(mirror.link).mirror_start_offset
+        begin = await begin_of(way.source.cluster, mirror, start, is_compacted=is_compacted)
+        topics = way.destination.topics
         try:
-            topic_id = await self._topics.create(mirror, {**settings, **begin.settings}, first=first)
+            topic_id = await topics.create(mirror, {**settings, **begin.settings}, first=first)
         except (BrokerRefusedError, AlreadyExistsError) as error:
-            if is_retriable(error):
+            if is_retriable(error) or mirror.restoring:
                 raise
-            await self._state.write(gone={mirror.name: "mirror"})
+            await self._state.write(gone=[key_of("mirror", mirror.name)])
             if isinstance(error, AlreadyExistsError):
                 raise
             raise FailedPreconditionError(
@@ -334,18 +343,18 @@ class MirrorTopics:
             "phase": Phase.SEEDING if begin.settings else Phase.ACTIVE,
             "first_offsets": begin.first_offsets,
             "seed_until": begin.seed_until,
-            "replication_factor": await self._topics.replication_factor(mirror.name),
+            "replication_factor": await topics.replication_factor(mirror.name),
             "desired": desired,
         }
         return await self._state.change_mirror(mirror.name, created)
 
-    async def _settings(self, mirror: MirrorTopic, source: Mapping[str, str]) -> dict[str, str]:
+    async def _settings(self, mirror: MirrorTopic, way: Way, source: Mapping[str, str]) -> dict[str, str]:
         """Answers the settings of a mirror topic that is seeded; `source` are those of its source topic."""
         return mirror_settings(
             source,
-            known=await self._topics.known_settings(),
+            known=await way.destination.topics.known_settings(),
             include=self._link(mirror.link).topic_config_sync.include,
-            overrides=mirror.config,
+            overrides=mirror.overrides,
             replication_factor=max(mirror.replication_factor, 1),
         )
 
@@ -361,23 +370,27 @@ class MirrorTopics:
     async def _seed(self, mirror: MirrorTopic) -> None:
         """Seeds a mirror topic, and makes it ACTIVE with the settings of its source; as often as it takes."""
         name = mirror.name
-        await Seeding(name, self._topics.cluster, self._admin, self._state, self._workforce).run()
+        end = self._plane.way(mirror).destination
+        await Seeding(name, end.cluster, end.admin, self._state, self._workforce).run()
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
                 async with self._state.locked("mirror", name):
-                    source = await self._plane[mirror.link].admin.settings([mirror.source_topic])
-                    await self._admin.alter(name, await self._settings(mirror, source[mirror.source_topic]))
+                    way = self._plane.way(mirror)
+                    source = await way.source.admin.settings([mirror.source_topic])
+                    settings = await self._settings(mirror, way, source[mirror.source_topic])
+                    await way.destination.admin.alter(name, settings)
                     await self._state.change_mirror(name, {"phase": Phase.ACTIVE})
                     self._seeding.pop(name, None)
                 break
             except ClusterlinkError as error:
                 log.warning("seeding of mirror topic %s: %s", name, error)  # a right that is missing can be given
             await backoff.wait()
-        self._plane[mirror.link].config_sync.hurry()
+        self._plane.way(mirror).config_sync.hurry()
         log.info("mirror topic %s is seeded", name)
 
-    def _go_on(self, mirror: MirrorTopic) -> None:
+    def go_on_with(self, mirror: MirrorTopic) -> None:
+        """Finishes, in the background, what the record of a mirror topic says."""
         if mirror.name not in self._finishing:
             self._finishing.add(mirror.name)
             task = self._tasks.start(f"finish {mirror.phase} of {mirror.name}", self._finish(mirror.name))
@@ -416,9 +429,11 @@ class MirrorTopics:
         """
         await self._workforce.stopped(mirror.name)
         try:
-            present = await self._topics.find(mirror.name)
-            if present is None or present.topic_id != mirror.topic_id:
-                await self._state.write(gone={mirror.name: "mirror"})
+            topics = self._plane.way(mirror).destination.topics
+            present = await topics.find(mirror.name)
+            if present is None or present.topic_id != mirror.topic_id or mirror.direction is Direction.LOCAL_TO_REMOTE:
+                # Nothing that could be taken up again: a mirror topic begins on the local cluster.
+                await self._state.write(gone=self._everything(mirror))
                 return
             failures = [f"{failure.error}: {failure.message}" for failure in self._state.failures(mirror).values()]
             record = DetachedMirror(
@@ -427,10 +442,10 @@ class MirrorTopics:
                 source_topic_id=mirror.source_topic_id,
                 topic_id=mirror.topic_id,
                 remote_cluster_id=self._link(mirror.link).remote.cluster_id,
-                log_ends=await self._topics.log_ends(present),
+                log_ends=await topics.log_ends(present),
                 failure=failures[0] if failures else "",
             )
-            await self._state.write(record, gone={mirror.name: "mirror"})
+            await self._state.write(record, gone=[key_of("mirror", mirror.name)])
         except ClusterlinkError:
             await self._state.change_mirror(mirror.name, {"phase": Phase.ACTIVE})  # the detach did not happen: go on
             raise
@@ -440,7 +455,7 @@ class MirrorTopics:
         """Gives settings that are no longer set here their default value back."""
         removed = [name for name in mirror.config if name not in config]
         if removed:
-            await self._admin.reset(mirror.name, removed)
+            await self._plane.way(mirror).destination.admin.reset(mirror.name, removed)
 
     # Small helpers.
 
@@ -456,8 +471,8 @@ class MirrorTopics:
                 f'The link "{link.name}" was replaced meanwhile; try again.', reason="LINK_REPLACED"
             )
 
-    async def _source(self, runtime: LinkRuntime, topic: str) -> TopicInfo:
-        found = (await runtime.cluster.metadata([topic])).topics.get(topic)
+    async def _source(self, source: End, topic: str) -> TopicInfo:
+        found = (await source.cluster.metadata([topic])).topics.get(topic)
         if found is None or found.error or not found.partitions:
             raise FailedPreconditionError(
                 f'The source topic "{topic}" does not exist on the remote cluster, or may not be described.',

@@ -8,9 +8,10 @@ from clusterlink_engine.control.orders import Key, Order
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime
 from clusterlink_engine.control.shards import shard_of
 from clusterlink_engine.control.view import View
+from clusterlink_engine.control.way import Way
 from clusterlink_engine.model.resources import MIRRORED, Link, MirrorTopic, Phase, Stored
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.gaps import GapFilling
+from clusterlink_engine.replication.gap_filling import GapFilling
 from clusterlink_engine.replication.status import PartitionStatus, status_of
 from clusterlink_engine.replication.tenure import Lease, Tenure
 from clusterlink_engine.store.records import decode
@@ -57,6 +58,10 @@ class Plane:
 
     def __getitem__(self, link: str) -> LinkRuntime:
         return self._runtimes[link]
+
+    def way(self, mirror: MirrorTopic) -> Way:
+        """Answers the way that a mirror topic goes; only of a link at work."""
+        return self._runtimes[mirror.link].way(mirror.direction)
 
     def find(self, link: str) -> LinkRuntime | None:
         """Answers the runtime of a link; None if it is not at work."""
@@ -134,7 +139,7 @@ class Plane:
             gone = [key.partition("/")[2] for key, value in changes.items() if key.startswith("mirror/") and not value]
             for name in gone:
                 for runtime in self._runtimes.values():
-                    runtime.replication.retire(name)
+                    runtime.retire(name)
             links = {value.link for value in changes.values() if isinstance(value, MirrorTopic)}
             mirrors = [value for value in changes.values() if isinstance(value, MirrorTopic)]
             for mirror in mirrors:
@@ -158,9 +163,9 @@ class Plane:
                 self._leave(present, self._start(link, at_once=False))
         for link_name, runtime in self._runtimes.items():
             known = {mirror.name for mirror in self.view.mirrors_of(link_name)}
-            for topic in runtime.replication.topics():
+            for topic in runtime.topics():
                 if topic not in known:
-                    runtime.replication.retire(topic)
+                    runtime.retire(topic)
             if self.leads:
                 self._lead(link_name)
         for mirror in self.view.mirrors.values():
@@ -198,23 +203,23 @@ class Plane:
         is_sealing = mirror.phase is Phase.SEALING  # whatever is paused
         if is_sealing or (mirror.phase in MIRRORED and not mirror.paused and not link.paused):
             failures = self.view.failures(mirror)
-            present = {cursor.index for cursor in runtime.replication.cursors(mirror.name)}
+            present = {cursor.index for cursor in runtime.cursors(mirror.name)}
             for index in range(mirror.partition_count):
                 tenure = self._tenures.get(shard_of(mirror.name, index))
                 # A partition that fails while it is mirrored stays to be looked at.
                 if tenure is not None and (index not in failures or index in present):
                     tenures[index] = tenure
-        runtime.replication.mirror(mirror, tenures)
+        runtime.mirror(mirror, tenures)
         if is_sealing:
-            for cursor in runtime.replication.cursors(mirror.name):
+            for cursor in runtime.cursors(mirror.name):
                 cursor.seal()
         if mirror.phase is Phase.ACTIVE:
-            for cursor in runtime.replication.cursors(mirror.name):
+            for cursor in runtime.cursors(mirror.name):
                 if cursor.core.hold_at is not None:  # it was seeded
                     cursor.core.hold_at = None
                     cursor.offer()
         if tenures:
-            runtime.config_sync.hurry()
+            runtime.way(mirror.direction).config_sync.hurry()
 
     def retired(self, cursor: Cursor) -> None:
         """Nothing of a cursor is on its way any more."""
@@ -228,15 +233,15 @@ class Plane:
     def cursors(self, topic: str) -> list[Cursor]:
         """Answers the cursors of a mirror topic, also of links that are being stopped."""
         runtimes = [*self._runtimes.values(), *self._leaving]
-        return [cursor for runtime in runtimes for cursor in runtime.replication.cursors(topic)]
+        return [cursor for runtime in runtimes for cursor in runtime.cursors(topic)]
 
     def statuses(self) -> dict[Key, PartitionStatus]:
         """Answers the status of all partitions that the process has."""
         return {
             cursor.key: status_of(cursor)
             for runtime in [*self._leaving, *self._runtimes.values()]
-            for topic in runtime.replication.topics()
-            for cursor in runtime.replication.cursors(topic)
+            for topic in runtime.topics()
+            for cursor in runtime.cursors(topic)
         }
 
     async def stop(self, timeout: float = DRAIN_SECONDS) -> None:

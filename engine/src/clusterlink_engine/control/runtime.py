@@ -1,21 +1,35 @@
 """Links at work: for each stored link its remote cluster, replication and syncs."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from clusterlink_engine.admin.topics import ConfluentTopicAdmin, TopicAdmin
+from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.view import View
+from clusterlink_engine.control.way import End, Way
 from clusterlink_engine.errors import KafkaError, Side, WrongClusterError
 from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.properties import value_of
-from clusterlink_engine.model.resources import MIRRORED, Link, MirrorTopic, Phase, RemoteCluster
+from clusterlink_engine.model.resources import (
+    MIRRORED,
+    Direction,
+    Link,
+    LinkMode,
+    MirrorTopic,
+    Phase,
+    RemoteCluster,
+)
 from clusterlink_engine.model.states import LinkFacts, LinkState, link_state
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor, Watcher
-from clusterlink_engine.replication.gaps import GapFillingWay
+from clusterlink_engine.replication.destination import Destination
+from clusterlink_engine.replication.gap_filling import GapFillingWay, Gaps
 from clusterlink_engine.replication.link import LinkReplication
-from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.tenure import Tenure
+from clusterlink_engine.settings import Replication
 from clusterlink_engine.sync.acls import AclSync
 from clusterlink_engine.sync.consumer_offsets import ConsumerOffsetSync
 from clusterlink_engine.sync.discovery import AutoCreateMirror
@@ -32,12 +46,40 @@ DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The local cluster, shared by all links: connections, administration, the writing side, buffers."""
+    """The local cluster, shared by all links, with what is written to it, how that is done, and the memory for it."""
 
-    cluster: Cluster
-    admin: TopicAdmin
-    side: LocalSide
+    end: End
+    destination: Destination
+    gaps: Gaps
     budget: Budget
+    settings: Replication
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom a link tells, and what it asks of others.
+
+    Attributes:
+        source_seen: Told every reading of the metadata of a link's source, in a direction.
+        mirror_seen: Told every reading of the metadata of a link's destination, if that is the remote cluster.
+        retired: Told when nothing of a cursor is on its way any more.
+        store_desired: Stores what a mirror topic is to have once it is none any more.
+        store_acls: Stores the ACLs that a link has created, or may have.
+        create: Creates the mirror topic of a link and a source topic.
+        log_ends: Answers the known log ends of a mirror topic's partitions.
+        may_write: Whether this process still leads, as far as it can know.
+        watcher: Told what cursors have to tell.
+    """
+
+    source_seen: Callable[[str, Direction, Metadata], None]
+    mirror_seen: Callable[[str, Direction, Metadata], None]
+    retired: Callable[[Cursor], None]
+    store_desired: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]]
+    store_acls: Callable[[str, Collection[Acl]], Awaitable[None]]
+    create: Callable[[str, str], Awaitable[object]]
+    log_ends: Callable[[str], Mapping[int, int]]
+    may_write: Callable[[], bool]
+    watcher: Watcher
 
 
 def open_remote(remote: RemoteCluster, config: dict[str, str]) -> Cluster:
@@ -53,110 +95,165 @@ class LinkRuntime:
 
     Attributes:
         name: Of the link.
-        cluster: The remote one.
-        admin: Of the remote one.
-        replication: Of the partitions that this process mirrors.
-        config_sync: Of the topics' settings.
-        offset_sync: Of the groups' offsets.
+        inbound: The way from the remote cluster to the local one.
+        outbound: The way back; None unless the link is BIDIRECTIONAL.
         acl_sync: Of ACLs.
         discovery: Of topics that become mirror topics by themselves.
         is_started: Whether `start` was called.
     """
 
     def __init__(
-        self,
-        link: Link,
-        view: Callable[[], View],
-        local: Local,
-        *,
-        on_fatal: FatalHandler,
-        on_metadata: Callable[[str, Metadata], None],
-        on_retired: Callable[[Cursor], None],
-        on_desired: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
-        log_ends: Callable[[str], Mapping[int, int]],
-        may_write: Callable[[], bool],
-        create: Callable[[str, str], Awaitable[object]],
-        store_acls: Callable[[str, Collection[Acl]], Awaitable[None]],
-        watcher: Watcher,
+        self, link: Link, view: Callable[[], View], local: Local, listeners: Listeners, *, on_fatal: FatalHandler
     ) -> None:
+        """Makes it; nothing is contacted before `start`."""
         self.name = link.name
-        self.cluster = open_remote(link.remote, link.config)
         self.is_started = False
-        timeout = value_of(link.config, "request.timeout.ms") / 1000
-        self.admin: TopicAdmin = ConfluentTopicAdmin(
-            Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout
-        )
         self._link = link
-        self._side = local.side
+        self._local = local
         self._view = view
+        self._listeners = listeners
         self._tasks = Tasks(on_fatal)
         self._leads = False
-        self.replication = LinkReplication(
-            link,
-            self.cluster,
-            local=local.side,
-            budget=local.budget,
-            tasks=self._tasks,
-            progress=lambda topic, topic_id, index: view().progress(topic, topic_id, index),
-            on_metadata=lambda metadata: on_metadata(link.name, metadata),
-            on_retired=on_retired,
-            watcher=watcher,
+        cluster = open_remote(link.remote, link.config)
+        timeout = value_of(link.config, "request.timeout.ms") / 1000
+        admin = ConfluentTopicAdmin(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout)
+        self._remote = End(cluster, admin, Topics(cluster, admin))
+        self.inbound = self._way(Direction.REMOTE_TO_LOCAL, self._remote, local.end, local.destination, lambda: None)
+        self.outbound = self._way_back() if link.mode is LinkMode.BIDIRECTIONAL else None
+        created, store = self._created_acls, listeners.store_acls
+        self.acl_sync = AclSync(cluster, local.end.cluster, self._now, created, store, listeners.may_write)
+        self.discovery = AutoCreateMirror(cluster, self._now, self._known_sources, listeners.create)
+
+    def _way_back(self) -> Way:
+        gaps = Gaps(self._remote.cluster, self._local.settings, self._tasks)
+        seen = partial(self._listeners.mirror_seen, self.name, Direction.LOCAL_TO_REMOTE)
+        destination = Destination(self._remote.cluster, self._local.settings, self._tasks, gaps, seen)
+        return self._way(
+            Direction.LOCAL_TO_REMOTE, self._local.end, self._remote, destination, start_writing=destination.start
         )
 
-        def now() -> Link:
-            return view().links.get(link.name, link)
-
-        self.config_sync = TopicConfigSync(self.admin, local.admin, now, self._mirrors_in_step, on_desired)
-        self.offset_sync = ConsumerOffsetSync(
-            self.cluster, local.cluster, now, self._mirrors_in_step, log_ends, may_write
+    def _way(
+        self,
+        direction: Direction,
+        source: End,
+        destination: End,
+        written_to: Destination,
+        start_writing: Callable[[], None],
+    ) -> Way:
+        mirrors = partial(self._mirrors_in_step, direction)
+        listeners = self._listeners
+        return Way(
+            direction,
+            source,
+            destination,
+            replication=LinkReplication(
+                self._link,
+                source.cluster,
+                destination=written_to,
+                producer_id=lambda: self._now().producer_id_of(direction),
+                budget=self._local.budget,
+                tasks=self._tasks,
+                progress=lambda topic, topic_id, index: self._view().progress(topic, topic_id, index),
+                on_metadata=partial(listeners.source_seen, self.name, direction),
+                on_retired=listeners.retired,
+                watcher=listeners.watcher,
+            ),
+            config_sync=TopicConfigSync(source.admin, destination.admin, self._now, mirrors, listeners.store_desired),
+            offset_sync=ConsumerOffsetSync(
+                source.cluster, destination.cluster, self._now, mirrors, listeners.log_ends, listeners.may_write
+            ),
+            start_writing=start_writing,
         )
-        self.acl_sync = AclSync(self.cluster, local.cluster, now, self._created_acls, store_acls, may_write)
-        self.discovery = AutoCreateMirror(self.cluster, now, self._known_sources, create)
+
+    def _now(self) -> Link:
+        return self._view().links.get(self.name, self._link)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Both ways, or the one that there is."""
+        return (self.inbound,) if self.outbound is None else (self.inbound, self.outbound)
+
+    def way(self, direction: Direction) -> Way:
+        """Answers the way of a direction; the way back only of a BIDIRECTIONAL link."""
+        way = self.inbound if direction is Direction.REMOTE_TO_LOCAL else self.outbound
+        assert way is not None, self.name  # noqa: S101 - the verbs that turn look at the mode
+        return way
 
     def is_outdated(self, link: Link) -> bool:
         """Tells whether the link changed so much that it needs a new runtime."""
         return (link.link_id, link.remote, link.config) != (self._link.link_id, self._link.remote, self._link.config)
 
     def start(self) -> None:
-        """Starts the link's tasks."""
+        """Starts the link's tasks; the way back is started when it is needed."""
         self.is_started = True
-        self.replication.start()
+        self.inbound.start()
+
+    def mirror(self, mirror: MirrorTopic, tenures: Mapping[int, Tenure]) -> None:
+        """Mirrors exactly these partitions of a topic, in its direction."""
+        for way in self.ways:
+            if way.direction is not mirror.direction:
+                way.replication.mirror(mirror, {})
+            else:
+                if tenures:
+                    way.start()
+                way.replication.mirror(mirror, tenures)
+
+    def retire(self, topic: str) -> None:
+        """Stops mirroring a topic."""
+        for way in self.ways:
+            way.replication.retire(topic)
+
+    def topics(self) -> set[str]:
+        """Answers the mirror topics that this process has cursors of."""
+        return {topic for way in self.ways for topic in way.replication.topics()}
+
+    def cursors(self, topic: str) -> list[Cursor]:
+        """Answers the cursors of a mirror topic that this process has, those that are being retired too."""
+        return [cursor for way in self.ways for cursor in way.replication.cursors(topic)]
 
     def lead(self) -> None:
         """This process looks after what belongs to the link as a whole; called again whenever its mirror topics change."""
-        self.replication.watch_sources(
-            mirror.source_topic for mirror in self._view().mirrors_of(self.name) if mirror.phase in MIRRORED
-        )
+        mirrors = [mirror for mirror in self._view().mirrors_of(self.name) if mirror.phase in MIRRORED]
+        for way in self.ways:
+            way.replication.watch_sources(
+                mirror.source_topic for mirror in mirrors if mirror.direction is way.direction
+            )
         if not self._leads:
             self._leads = True
-            for task in self.syncs:
+            for task in self._all_syncs():
                 self._tasks.start(f"{task.name} of link {self.name}", task.run())
 
+    def _all_syncs(self) -> list[SyncTask]:
+        return [*(task for way in self.ways for task in way.syncs), self.acl_sync, self.discovery]
+
     @property
-    def syncs(self) -> tuple[SyncTask, ...]:
-        """Everything that is kept in step beside the records."""
-        return (self.offset_sync, self.config_sync, self.acl_sync, self.discovery)
+    def syncs(self) -> dict[str, list[SyncTask]]:
+        """Everything that is kept in step beside the records, by name: one task for each direction that it has."""
+        found: dict[str, list[SyncTask]] = {}
+        for task in self._all_syncs():
+            found.setdefault(task.name, []).append(task)
+        return found
 
     def hurry(self) -> None:
         """Something changed that is kept in step: look at it now."""
-        for task in self.syncs:
+        for task in self._all_syncs():
             task.hurry()
 
     async def stop(self, timeout: float = DRAIN_SECONDS) -> None:
         """Stops everything; what is in flight is answered first, for at most `timeout` seconds."""
-        await self.replication.stop(timeout)
+        await asyncio.gather(*(way.replication.stop(timeout) for way in self.ways))
         await self._tasks.cancel()
-        self.cluster.close()
+        self._remote.cluster.close()
 
     @property
     def gap_filling(self) -> GapFillingWay | None:
         """How gaps are filled on the local cluster; None while that is not known."""
-        return self._side.gaps.way
+        return self._local.gaps.way
 
     @property
     def error(self) -> KafkaError | None:
         """Why the remote cluster cannot be used now; None if it can."""
-        return self.replication.watch.error
+        return self.inbound.replication.watch.error
 
     def link_state(self, link: Link) -> LinkState:
         """Answers the link's state now."""
@@ -182,7 +279,7 @@ class LinkRuntime:
             and detached.name == link.topic_prefix + detached.source_topic
         }
 
-    def _mirrors_in_step(self) -> list[MirrorTopic]:
+    def _mirrors_in_step(self, direction: Direction) -> list[MirrorTopic]:
         view = self._view()
         link = view.links.get(self.name)
         if link is None or link.paused:
@@ -190,5 +287,8 @@ class LinkRuntime:
         return [
             mirror
             for mirror in view.mirrors_of(self.name)
-            if mirror.phase in (Phase.ACTIVE, Phase.PROMOTING) and not mirror.paused and not view.failures(mirror)
+            if mirror.direction is direction
+            and mirror.phase in (Phase.ACTIVE, Phase.PROMOTING)
+            and not mirror.paused
+            and not view.failures(mirror)
         ]

@@ -63,8 +63,8 @@ class Seeding:
 
         Args:
             name: Of a mirror topic in phase SEEDING.
-            cluster: The local one.
-            admin: Of the local one.
+            cluster: The destination.
+            admin: Of the destination.
             state: What is stored.
             workforce: Whoever mirrors the topic's partitions.
         """

@@ -1,7 +1,7 @@
 """What the engine knows, in memory and in the state topic; the one place that writes either."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from clusterlink_engine.model.resources import (
     MirrorTopic,
     Named,
     PartitionProgress,
+    SavedOffsets,
     Stored,
     SyncedAcls,
 )
@@ -30,6 +31,7 @@ _KINDS: dict[type[Stored], str] = {
     PartitionProgress: "partition",
     Allocation: "allocation",
     SyncedAcls: "acls",
+    SavedOffsets: "offsets",
 }
 
 
@@ -55,14 +57,12 @@ class State(View):
         async with lock:
             yield
 
-    async def write(
-        self, *objects: Named, gone: Mapping[str, str] | None = None, guard: Callable[[], None] | None = None
-    ) -> None:
+    async def write(self, *objects: Named, gone: Iterable[str] = (), guard: Callable[[], None] | None = None) -> None:
         """Stores objects under their names and deletes others, in one transaction.
 
         Args:
             objects: Links, mirror topics and detached mirrors.
-            gone: Kind by name of what is deleted; kinds as in `store.records`.
+            gone: Keys of what is deleted, as `store.records.key_of` makes them.
             guard: Called when no other write can come between: raises if what was checked before no longer holds.
 
         Raises:
@@ -71,7 +71,7 @@ class State(View):
         async with self._writing:
             if guard is not None:
                 guard()
-            await self._write({**{self._key(value): value for value in objects}, **self._gone(gone or {})})
+            await self._write({**{self._key(value): value for value in objects}, **dict.fromkeys(gone)})
 
     async def change(
         self, table: Mapping[str, Object], name: str, how: Callable[[Object], Object | None]
@@ -127,7 +127,3 @@ class State(View):
     @staticmethod
     def _key(value: Named) -> str:
         return key_of(_KINDS[type(value)], value.name)
-
-    @staticmethod
-    def _gone(gone: Mapping[str, str]) -> dict[str, None]:
-        return {key_of(kind, name): None for name, kind in gone.items()}

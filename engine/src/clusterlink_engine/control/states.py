@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.view import View
 from clusterlink_engine.control.workforce import Workforce
-from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
+from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.model.states import (
     Entered,
     LinkState,
@@ -73,12 +73,23 @@ class StateWatch:
 
     def _mirror_state(self, mirror: MirrorTopic, link: LinkState) -> MirrorTopicState:
         statuses = self._workforce.statuses(mirror.name).values()
+        is_stopping, turns = (
+            mirror.phase in (Phase.PROMOTING, Phase.SEALING),
+            mirror.stop is not None and mirror.stop.turns,
+        )
+        if mirror.direction is Direction.LOCAL_TO_REMOTE and link is LinkState.UNAVAILABLE:
+            link = LinkState.ACTIVE  # its source is the local cluster; its mirror is what cannot be reached
         return mirror_topic_state(
             MirrorTopicFacts(
                 link=link,
-                exists=mirror.phase not in (Phase.CREATING, Phase.DELETING, Phase.DETACHING),
+                exists=mirror.phase not in (Phase.DELETING, Phase.DETACHING)
+                and (mirror.restoring or mirror.phase is not Phase.CREATING),
                 is_stopped=mirror.phase is Phase.STOPPED,
-                is_stopping=mirror.phase in (Phase.PROMOTING, Phase.SEALING),
+                is_stopping=is_stopping and not turns,
+                is_synchronizing=is_stopping and turns,
+                is_turning=mirror.phase is Phase.TURNING,
+                is_clearing=mirror.phase is Phase.CLEARING,
+                is_restoring=mirror.restoring,
                 has_failed=bool(self._view.failures(mirror)),
                 paused=mirror.paused,
                 is_source_readable=not any(not status.has_source or status.fetch_error for status in statuses),

@@ -1,11 +1,11 @@
-"""The verbs promote and failover: who may be stopped, and the one `Stopping` of each mirror topic that is."""
+"""The verbs promote, failover and reverse: who may be stopped or turned, and the one `Stopping` of each that is."""
 
 import asyncio
 
-from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.state import State
-from clusterlink_engine.control.stopping import Stopping
+from clusterlink_engine.control.stopping import Stopping, is_unfinished
+from clusterlink_engine.control.turning import prepare_turning
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import FailedPreconditionError
 from clusterlink_engine.model.resources import MirrorTopic, Phase, Stop
@@ -13,20 +13,19 @@ from clusterlink_engine.tasks import Tasks
 
 
 class Stops:
-    """The mirror topics that become topics like any other."""
+    """The mirror topics that become topics like any other, or the sources of their sources."""
 
-    def __init__(self, state: State, plane: Plane, workforce: Workforce, admin: TopicAdmin, tasks: Tasks) -> None:
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, tasks: Tasks) -> None:
         self._state = state
         self._plane = plane
         self._workforce = workforce
-        self._admin = admin
         self._tasks = tasks
         self._stopping: dict[str, Stopping] = {}
 
     def go_on(self) -> None:
         """Finishes what an earlier process had begun."""
         for mirror in list(self._state.mirrors.values()):
-            if mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+            if is_unfinished(mirror):
                 self._start_stopping(mirror.name)
 
     async def promote(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
@@ -40,25 +39,56 @@ class Stops:
         """
         async with self._state.locked("mirror", name):
             mirror = self._state.mirror(name, link)
-            if mirror.phase is Phase.PROMOTING:
+            return await self._wait_for_everything(mirror, Stop.PROMOTE, validate_only=validate_only)
+
+    async def reverse(self, name: str, link: str, *, paused: bool, validate_only: bool) -> MirrorTopic:
+        """Makes a mirror topic the source of its source as soon as both are equal.
+
+        Returns when that is begun; asked for already: nothing happens.
+
+        Args:
+            name: Of the mirror topic.
+            link: Of its link; empty for any.
+            paused: Whether the new mirror is paused.
+            validate_only: Whether to change nothing.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: Its state or its link does not allow it, or a right is missing.
+            KafkaError: The remote cluster does not answer.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self._state.mirror(name, link)
+            await prepare_turning(self._state, self._plane, mirror, validate_only=validate_only)
+            stop = Stop.REVERSE_AND_PAUSE if paused else Stop.REVERSE_AND_START
+            return await self._wait_for_everything(mirror, stop, validate_only=validate_only)
+
+    async def _wait_for_everything(self, mirror: MirrorTopic, stop: Stop, *, validate_only: bool) -> MirrorTopic:
+        if mirror.phase is Phase.PROMOTING:
+            if mirror.stop is stop:
                 return mirror
-            self._check_stoppable(mirror)
-            if self._state.failures(mirror):
-                raise FailedPreconditionError(
-                    f'The mirror topic "{name}" has FAILED and will never have everything; fail over instead.',
-                    field="name",
-                    reason="MIRROR_TOPIC_FAILED",
-                )
-            if validate_only:
-                return mirror
-            changed = await self._state.change_mirror(
-                name, {"phase": Phase.PROMOTING, "stop": Stop.PROMOTE, "paused": False}
+            raise FailedPreconditionError(
+                f'The mirror topic "{mirror.name}" waits for {mirror.stop} already; cancel that first.',
+                field="name",
+                reason="STOPPING",
             )
-            self._start_stopping(name)
-            return changed
+        self._check_stoppable(mirror)
+        if self._state.failures(mirror):
+            raise FailedPreconditionError(
+                f'The mirror topic "{mirror.name}" has FAILED and will never have everything; fail over instead.',
+                field="name",
+                reason="MIRROR_TOPIC_FAILED",
+            )
+        if validate_only:
+            return mirror
+        changed = await self._state.change_mirror(
+            mirror.name, {"phase": Phase.PROMOTING, "stop": stop, "paused": False}
+        )
+        self._start_stopping(mirror.name)
+        return changed
 
     async def cancel_promote(self, name: str, link: str) -> MirrorTopic:
-        """Lets a mirror topic that waits for its promote be a mirror topic as before.
+        """Lets a mirror topic that waits for its promote, or to be reversed, be a mirror topic as before.
 
         Raises:
             NotFoundError: There is no such mirror topic.
@@ -68,7 +98,7 @@ class Stops:
             mirror = self._state.mirror(name, link)
             if mirror.phase is not Phase.PROMOTING:
                 raise FailedPreconditionError(
-                    f'The mirror topic "{name}" does not wait for a promote'
+                    f'The mirror topic "{name}" does not wait to be promoted or reversed'
                     + (", which is being finished and cannot be cancelled any more." if mirror.stop else "."),
                     field="name",
                     reason="NOT_PROMOTING",
@@ -97,7 +127,7 @@ class Stops:
             return changed
 
     def waits_for(self, name: str) -> str:
-        """Answers what a promote or failover waits for, for people; empty if for nothing."""
+        """Answers what a promote, failover or reverse waits for, for people; empty if for nothing."""
         stopping = self._stopping.get(name)
         return stopping.waits_for if stopping is not None else ""
 
@@ -110,7 +140,7 @@ class Stops:
                 reason="MIRROR_TOPIC_STOPPED",
             )
         statuses = self._workforce.statuses(mirror.name).values()
-        if mirror.phase is not Phase.ACTIVE or any(status.is_seeding for status in statuses):
+        if mirror.restoring or mirror.phase is not Phase.ACTIVE or any(status.is_seeding for status in statuses):
             raise FailedPreconditionError(
                 f'The mirror topic "{mirror.name}" still holds, or gets, offsets that nobody may see; wait until it is ACTIVE.',
                 field="name",
@@ -119,7 +149,7 @@ class Stops:
 
     def _start_stopping(self, name: str) -> None:
         if name not in self._stopping:
-            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._admin)
+            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce)
             task = self._tasks.start(f"stop {name}", stopping.run())
             task.add_done_callback(lambda ended: self._stopped(name, ended))
 
@@ -127,5 +157,5 @@ class Stops:
         del self._stopping[name]
         mirror = self._state.mirrors.get(name)
         has_returned = not ended.cancelled() and ended.exception() is None
-        if has_returned and mirror is not None and mirror.phase in (Phase.PROMOTING, Phase.SEALING):
+        if has_returned and mirror is not None and is_unfinished(mirror):
             self._start_stopping(name)  # asked for again, between the last look and the end

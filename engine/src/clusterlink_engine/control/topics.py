@@ -1,4 +1,4 @@
-"""Topics of the local cluster, as the life of mirror topics needs them."""
+"""Topics of a cluster, as the life of mirror topics needs them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -18,18 +18,24 @@ _VISIBLE_SECONDS = 30.0
 _LEADER_SECONDS = 5.0
 
 
-class LocalTopics:
-    """Finds, creates and deletes topics of the local cluster.
+class Topics:
+    """Finds, creates and deletes topics of a cluster.
 
     Attributes:
-        cluster: The local one.
+        cluster: The cluster.
     """
 
-    def __init__(self, cluster: Cluster, admin: TopicAdmin, state_topic: str) -> None:
-        """Makes the helper; settings are looked up at the state topic, which always exists."""
+    def __init__(self, cluster: Cluster, admin: TopicAdmin, example: str = "") -> None:
+        """Makes the helper.
+
+        Args:
+            cluster: To ask.
+            admin: Of the cluster.
+            example: A topic that always exists, at which settings are looked up; if none is known, any will do.
+        """
         self.cluster = cluster
         self._admin = admin
-        self._state_topic = state_topic
+        self._example = example
         self._known: frozenset[str] = frozenset()
 
     async def find(self, name: str) -> TopicInfo | None:
@@ -70,7 +76,7 @@ class LocalTopics:
             ends = await self.log_ends(present)
             if first or len(present.partitions) != mirror.partition_count or any(ends.values()):
                 raise AlreadyExistsError(
-                    f'Somebody else has just created a topic "{mirror.name}" on the local cluster.',
+                    f'Somebody else has just created a topic "{mirror.name}" on the {self.cluster.side} cluster.',
                     field="mirror_topic.source_topic",
                     reason="TOPIC_EXISTS",
                 ) from error
@@ -92,6 +98,14 @@ class LocalTopics:
             if present is None or any((await self.log_ends(present)).values()):
                 return
             topic_id = present.topic_id
+        await self.delete_by_id(topic_id)
+
+    async def delete_by_id(self, topic_id: str) -> None:
+        """Deletes a topic by its id; gone already is fine.
+
+        Raises:
+            KafkaError: The cluster does not answer, or refuses.
+        """
         try:
             await logs.delete_topic(self.cluster, topic_id)
         except BrokerRefusedError as error:
@@ -112,9 +126,19 @@ class LocalTopics:
         return len(topic.partitions[min(topic.partitions)].replicas)
 
     async def known_settings(self) -> Collection[str]:
-        """Answers the names of the topic settings that the local cluster knows."""
+        """Answers the names of the topic settings that the cluster knows.
+
+        Raises:
+            KafkaError: The cluster does not answer, or has no topic at which they could be looked up.
+        """
         if not self._known:
-            self._known = frozenset((await self._admin.settings([self._state_topic]))[self._state_topic])
+            names = [self._example] if self._example else (await self.cluster.topic_names())[:1]
+            if not names:
+                raise ClusterUnavailableError(
+                    f"The {self.cluster.side} cluster has no topic at which its settings could be looked up; create any.",
+                    side=self.cluster.side,
+                )
+            self._known = frozenset((await self._admin.settings(names))[names[0]])
         return self._known
 
     async def visible(self, name: str, partition_count: int = 1) -> TopicInfo:

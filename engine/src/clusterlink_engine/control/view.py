@@ -10,9 +10,11 @@ from clusterlink_engine.model.resources import (
     Link,
     MirrorTopic,
     PartitionProgress,
+    SavedOffsets,
     Stored,
     SyncedAcls,
 )
+from clusterlink_engine.store.records import key_of
 
 Listener = Callable[[Mapping[str, Stored | None]], None]
 
@@ -31,6 +33,7 @@ class View:
         self.partitions: dict[str, PartitionProgress] = {}
         self.allocations: dict[str, Allocation] = {}
         self.acls: dict[str, SyncedAcls] = {}
+        self.offsets: dict[str, SavedOffsets] = {}
         self.listeners: list[Listener] = []
 
     def take(self, changes: Mapping[str, Stored | None]) -> None:
@@ -42,6 +45,7 @@ class View:
             "partition": self.partitions,
             "allocation": self.allocations,
             "acls": self.acls,
+            "offsets": self.offsets,
         }
         for key, value in changes.items():
             kind, _, name = key.partition("/")
@@ -61,6 +65,10 @@ class View:
             if found is not None and found.topic_id == topic_id
             else PartitionProgress(name=name, topic_id=topic_id)
         )
+
+    def partition_keys(self, topic: str) -> list[str]:
+        """Answers the keys of what is remembered of a mirror topic's partitions."""
+        return [key_of("partition", name) for name in self.partitions if name.rpartition("/")[0] == topic]
 
     def failures(self, mirror: MirrorTopic) -> dict[int, Failure]:
         """Answers why partitions of a mirror topic stopped for good, by partition."""

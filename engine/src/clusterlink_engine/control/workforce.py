@@ -17,7 +17,7 @@ from clusterlink_engine.control.shards import shard_of
 from clusterlink_engine.control.state import State
 from clusterlink_engine.errors import ClusterlinkError, NotLeadingError, StateFencedError, is_retriable
 from clusterlink_engine.model.resources import Allocation, MirrorTopic, PartitionProgress, Stored, Worker
-from clusterlink_engine.replication.gaps import transactional_ids
+from clusterlink_engine.replication.gap_filling import transactional_ids
 from clusterlink_engine.replication.status import PartitionStatus, status_of
 from clusterlink_engine.replication.tenure import clock
 from clusterlink_engine.store.records import encode, key_of

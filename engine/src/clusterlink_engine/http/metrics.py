@@ -103,8 +103,8 @@ def describe(plane: Plane) -> Iterator[Metric]:
     )
     for link in view.links if plane.leads else ():
         runtime = plane.find(link)
-        for task in runtime.syncs if runtime is not None else ():
-            errors.add_metric([link, task.name], len(task.errors))
+        for name, tasks in runtime.syncs.items() if runtime is not None else ():
+            errors.add_metric([link, name], sum(len(task.errors) for task in tasks))
     yield errors
     mended = CounterMetricFamily(
         "clusterlink_mirror_settings_mended",
@@ -114,7 +114,7 @@ def describe(plane: Plane) -> Iterator[Metric]:
     for link in view.links if plane.leads else ():
         runtime = plane.find(link)
         if runtime is not None:
-            mended.add_metric([link], runtime.config_sync.mended)
+            mended.add_metric([link], sum(way.config_sync.mended for way in runtime.ways))
     yield mended
     yield from _partitions(plane, view)
 

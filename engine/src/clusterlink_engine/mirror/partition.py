@@ -483,7 +483,7 @@ class Partition:
         if appended is Appended.NO_RETRY:
             return self._fail(
                 MirrorError.RECORDS_REFUSED,
-                f"{self.name}: the local cluster refused the source's batch at offsets {flight.base_offset} to "
+                f"{self.name}: the mirror's cluster refused the source's batch at offsets {flight.base_offset} to "
                 f"{flight.end_offset - 1}: {message}.",
             )
         return self._probe(settle=appended is Appended.IN_DOUBT, later=True)

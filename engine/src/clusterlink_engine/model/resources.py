@@ -33,6 +33,27 @@ class Named(Stored):
     name: str
 
 
+class LinkMode(StrEnum):
+    """Which way a link's mirror topics may go."""
+
+    DESTINATION = "DESTINATION"
+    """From the remote cluster to the local one."""
+    BIDIRECTIONAL = "BIDIRECTIONAL"
+    """That way at first; each mirror topic can be turned. Without a topic prefix."""
+
+
+class Direction(StrEnum):
+    """Which of a mirror topic's two topics is the mirror."""
+
+    REMOTE_TO_LOCAL = "REMOTE_TO_LOCAL"
+    LOCAL_TO_REMOTE = "LOCAL_TO_REMOTE"
+
+    @property
+    def reversed(self) -> "Direction":
+        """The other one."""
+        return Direction.LOCAL_TO_REMOTE if self is Direction.REMOTE_TO_LOCAL else Direction.REMOTE_TO_LOCAL
+
+
 class RemoteCluster(Stored):
     """The other end of a link."""
 
@@ -91,9 +112,11 @@ class Link(Named):
 
     link_id: str
     """Given at creation; never used again."""
+    mode: LinkMode = LinkMode.DESTINATION
+    """Never changes."""
     remote: RemoteCluster
     topic_prefix: str = ""
-    """Never changes; unique among the links unless empty."""
+    """Never changes; unique among the links unless empty. Empty if the mode is BIDIRECTIONAL."""
     paused: bool = False
     mirror_start_offset: str = EARLIEST
     """Where new mirror topics begin: "earliest", "latest", or an RFC 3339 time. Never changes."""
@@ -105,12 +128,20 @@ class Link(Named):
     client_token: str = ""
     """Of the create; a repeated create with the same token answers this link."""
     producer_id: int
-    """Handed out by the local cluster (InitProducerId); all batches of this link carry it. Never changes."""
+    """Handed out by the local cluster (InitProducerId); all batches that this link writes there carry it. Never changes."""
+    remote_producer_id: int = -1
+    """Likewise by the remote cluster, before the first mirror topic is turned; -1 until then. Set once."""
+
+    def producer_id_of(self, direction: Direction) -> int:
+        """Answers the producer id that the link has where mirror topics of a direction are written."""
+        return self.producer_id if direction is Direction.REMOTE_TO_LOCAL else self.remote_producer_id
 
 
 class Phase(StrEnum):
     """How far the life of a mirror topic has got; each step is stored before it is taken."""
 
+    CLEARING = "CLEARING"
+    """The topic that the mirror takes the place of is to be deleted by its id (`replaces`); it may be gone already."""
     CREATING = "CREATING"
     """The topic may exist; nothing was written to it."""
     SEEDING = "SEEDING"
@@ -123,6 +154,8 @@ class Phase(StrEnum):
     """Nothing more is mirrored. The last offset is being filled, and the topic's own settings are put in place."""
     STOPPED = "STOPPED"
     """The topic is a topic like any other; the record is its history."""
+    TURNING = "TURNING"
+    """The direction was turned: the topic that is the mirror now is given the settings of one. Nothing is written yet."""
     DETACHING = "DETACHING"
     """The topic is not written to any more, and will be kept."""
     DELETING = "DELETING"
@@ -140,6 +173,15 @@ class Stop(StrEnum):
     """When it had everything that the source had."""
     FAILOVER = "FAILOVER"
     """With what it had."""
+    REVERSE_AND_START = "REVERSE_AND_START"
+    """When both topics were equal; then its source becomes its mirror."""
+    REVERSE_AND_PAUSE = "REVERSE_AND_PAUSE"
+    """Likewise, but the new mirror is paused."""
+
+    @property
+    def turns(self) -> bool:
+        """Whether the direction is turned."""
+        return self in (Stop.REVERSE_AND_START, Stop.REVERSE_AND_PAUSE)
 
 
 class Failure(Stored):
@@ -150,20 +192,29 @@ class Failure(Stored):
 
 
 class MirrorTopic(Named):
-    """A mirror topic of a link; its name is the topic's on the local cluster, the link's prefix + source_topic."""
+    """A mirror topic of a link; its name is the topic's on the local cluster, the link's prefix + source_topic.
+
+    "Source" and "mirror" are meant in its direction; once it was turned, both topics have the same name.
+    """
 
     link: str
     """Name of the link. Never changes."""
     source_topic: str
+    """Never changes."""
     source_topic_id: str
     """UUID in hexadecimal digits. Another id at the source is another topic, whatever its name."""
     topic_id: str = ""
-    """UUID of the topic on the local cluster; empty only while phase is CREATING."""
+    """UUID of the mirror; empty only while phase is CLEARING or CREATING."""
+    direction: Direction = Direction.REMOTE_TO_LOCAL
+    """Turned only while nothing is written: when SEALING or STOPPED ends."""
     partition_count: int
     """Of the mirror topic; only grows, after the source's."""
     replication_factor: int
     """At least 1 once phase is ACTIVE; before, -1 stands for the cluster's default."""
     config: dict[str, str] = Field(default_factory=dict)
+    """Settings of the topic on the local cluster, while it is the mirror, that the link does not sync."""
+    remote_config: dict[str, str] = Field(default_factory=dict)
+    """Likewise of the topic on the remote cluster: what it had itself when the direction was turned. Set then."""
     phase: Phase = Phase.CREATING
     paused: bool = False
     failures: dict[int, Failure] = Field(default_factory=dict)
@@ -171,18 +222,56 @@ class MirrorTopic(Named):
     start_offsets: dict[int, int] = Field(default_factory=dict)
     """Log end of each partition when this record began to write to it; 0 where none is given. Not 0 only for a detached
     topic that was taken up again."""
+    own_until: dict[int, int] = Field(default_factory=dict)
+    """Below these offsets the mirror's records are its own, by partition: it was the source when they were written. So aborted
+    ones are there, too."""
     first_offsets: dict[int, int] = Field(default_factory=dict)
     """Where each partition of the mirror begins; 0 where none is given. Set once, with the topic."""
     stop: Stop | None = None
     """Not None from PROMOTING or SEALING on."""
     desired: dict[str, str] = Field(default_factory=dict)
-    """Settings that mirroring overrides, with the values that the topic gets when it is STOPPED. Others of them get the local
+    """Settings that mirroring overrides, with the values that the topic gets when it is STOPPED. Others of them get the
     cluster's defaults."""
+    held_off: dict[str, str] = Field(default_factory=dict)
+    """Settings that hold producers off the source, with the values that they have otherwise. Stored before they are set, and
+    emptied after they are back; not empty only while it is to be turned, or just after."""
+    end_offsets: dict[int, int] = Field(default_factory=dict)
+    """Where what the mirror has of its source ends, by partition: the offset of the seal. Set when it is STOPPED or turned."""
+    replaces: str = ""
+    """UUID of the topic that the mirror takes the place of; kept while `restoring`."""
+    restoring: bool = False
+    """Whether it was made by truncate-and-restore, and groups have not got their offsets back yet."""
+    start: str = ""
+    """Where it begins, if not where the link says; as `Link.mirror_start_offset`."""
     seed_until: dict[int, int] = Field(default_factory=dict)
     """Below this offset the gaps of a compacted topic are filled with records while phase is SEEDING. Set once."""
     client_token: str = ""
     automatic: bool = False
     """Whether the link made it by itself. Never changes."""
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The settings that the mirror has itself."""
+        return self.config if self.direction is Direction.REMOTE_TO_LOCAL else self.remote_config
+
+    def turned(self, **values: object) -> "MirrorTopic":
+        """Answers the record of the same two topics in the other direction, begun anew with these values."""
+        begun: dict[str, object] = {
+            "direction": self.direction.reversed,
+            "topic_id": self.source_topic_id,
+            "source_topic_id": self.topic_id,
+            "stop": None,
+            "paused": False,
+            "failures": {},
+            "start_offsets": {},
+            "own_until": {},
+            "first_offsets": {},
+            "seed_until": {},
+            "desired": {},
+            "held_off": {},
+            "end_offsets": {},
+        }
+        return self.model_copy(update={**begun, **values})
 
 
 class PartitionProgress(Named):
@@ -244,6 +333,16 @@ class SyncedAcls(Named):
     """
 
     acls: tuple[Acl, ...] = ()
+
+
+class SavedOffsets(Named):
+    """Where groups were on a topic that was deleted to be made anew as a mirror; its name is the mirror topic's.
+
+    Stored before the topic is deleted, and removed when the groups have their offsets back.
+    """
+
+    offsets: dict[str, dict[int, tuple[int, str]]] = Field(default_factory=dict)
+    """By group and partition: the offset, not beyond what both topics had, and the text that was left with it."""
 
 
 class DetachedMirror(Named):

@@ -17,6 +17,7 @@ from clusterlink_engine.model.resources import (
     AclSync,
     AutoCreateMirrorTopics,
     ConsumerOffsetSync,
+    LinkMode,
 )
 from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_address
 
@@ -33,6 +34,7 @@ class LinkSpec:
 
     name: str
     bootstrap_servers: tuple[str, ...]
+    mode: LinkMode = LinkMode.DESTINATION
     cluster_id: str = ""
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = ""
@@ -71,6 +73,11 @@ class LinkSpec:
         check_start_offset(self.mirror_start_offset, "link.mirror_start_offset")
         if self.topic_prefix:
             names.check_prefix(self.topic_prefix, "link.topic_prefix")
+            if self.mode is LinkMode.BIDIRECTIONAL:
+                raise InvalidArgumentError(
+                    "A BIDIRECTIONAL link has no topic prefix: both topics have one name, so that either can be the mirror.",
+                    field="link.topic_prefix",
+                )
         _check_interval(self.topic_config_sync_ms, limits, "link.topic_config_sync.interval_ms")
         self._check_consumer_offset_sync(limits)
         self._check_acl_sync(limits)

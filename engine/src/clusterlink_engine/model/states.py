@@ -41,6 +41,14 @@ class MirrorTopicState(StrEnum):
     """Being promoted or failed over."""
     STOPPED = "STOPPED"
     """A topic like any other."""
+    PENDING_SYNCHRONIZE = "PENDING_SYNCHRONIZE"
+    """Is to be turned, and gets the last of its source."""
+    PENDING_MIRROR = "PENDING_MIRROR"
+    """Was turned; its former source is being made the mirror."""
+    PENDING_SETUP_FOR_RESTORE = "PENDING_SETUP_FOR_RESTORE"
+    """Its former source is being deleted, to be made anew as the mirror."""
+    PENDING_RESTORE = "PENDING_RESTORE"
+    """What was made anew gets everything, and its groups their offsets back."""
 
     @property
     def ends_by_itself(self) -> bool:
@@ -50,6 +58,10 @@ class MirrorTopicState(StrEnum):
             MirrorTopicState.SEEDING,
             MirrorTopicState.SOURCE_UNAVAILABLE,
             MirrorTopicState.PENDING_STOPPED,
+            MirrorTopicState.PENDING_SYNCHRONIZE,
+            MirrorTopicState.PENDING_MIRROR,
+            MirrorTopicState.PENDING_SETUP_FOR_RESTORE,
+            MirrorTopicState.PENDING_RESTORE,
         }
 
 
@@ -103,6 +115,14 @@ class MirrorTopicFacts:
     """Whether it is a topic like any other."""
     is_stopping: bool = False
     """Whether it is being promoted or failed over."""
+    is_synchronizing: bool = False
+    """Whether it is to be turned."""
+    is_turning: bool = False
+    """Whether it was turned, and nothing is mirrored yet."""
+    is_clearing: bool = False
+    """Whether the topic that it takes the place of is there, or may be."""
+    is_restoring: bool = False
+    """Whether it was made anew, and has not got everything yet."""
     has_failed: bool = False
     """Whether at least one partition stopped for good."""
     paused: bool = False
@@ -114,14 +134,18 @@ class MirrorTopicFacts:
 def mirror_topic_state(facts: MirrorTopicFacts) -> MirrorTopicState:
     """Answers a mirror topic's state, in the order of `link_state`."""
     conditions = {
+        MirrorTopicState.PENDING_SETUP_FOR_RESTORE: facts.is_clearing,
         MirrorTopicState.CREATING: not facts.exists,
         MirrorTopicState.STOPPED: facts.is_stopped,
         MirrorTopicState.PENDING_STOPPED: facts.is_stopping,
+        MirrorTopicState.PENDING_SYNCHRONIZE: facts.is_synchronizing,
+        MirrorTopicState.PENDING_MIRROR: facts.is_turning,
         MirrorTopicState.FAILED: facts.has_failed,
         MirrorTopicState.LINK_FAILED: facts.link is LinkState.FAILED,
         MirrorTopicState.PAUSED: facts.paused,
         MirrorTopicState.LINK_PAUSED: facts.link is LinkState.PAUSED,
         MirrorTopicState.SOURCE_UNAVAILABLE: facts.link is LinkState.UNAVAILABLE or not facts.is_source_readable,
+        MirrorTopicState.PENDING_RESTORE: facts.is_restoring,
         MirrorTopicState.SEEDING: facts.is_seeding,
     }
     return next((state for state, holds in conditions.items() if holds), MirrorTopicState.ACTIVE)

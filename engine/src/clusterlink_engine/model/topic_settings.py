@@ -88,6 +88,11 @@ def check_overrides(config: Mapping[str, str], include: Collection[str], field: 
             )
 
 
+def own_config(own: Mapping[str, str], *, include: Collection[str]) -> dict[str, str]:
+    """Answers those of a topic's own settings that the link does not sync: it keeps them when it becomes a mirror topic."""
+    return {name: value for name, value in sorted(own.items()) if name not in synced_names(include)}
+
+
 def desired_settings(
     source: Mapping[str, str], *, include: Collection[str], overrides: Mapping[str, str]
 ) -> dict[str, str]:

@@ -1,25 +1,20 @@
-"""Gap writers: fill the offsets at which nobody may see anything, many partitions at a time.
-
-Markers are the way; where the cluster refuses them for want of a right, empty transactions.
-"""
+"""Gap writers: fill the offsets at which nobody may see anything, many partitions at a time."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.pieces import Gap
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.outlet import Outlet
-from clusterlink_engine.settings import Replication
-from clusterlink_engine.tasks import Backoff, Tasks
+from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
 from clusterlink_engine.wire.connection import Connection
-from clusterlink_engine.wire.markers import Marker, may_write_markers, write_markers
+from clusterlink_engine.wire.markers import Marker, write_markers
 from clusterlink_engine.wire.transactions import (
     TransactionalProducer,
     add_partitions,
@@ -33,23 +28,9 @@ log = logging.getLogger(__name__)
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
 
-_IDS_OF_A_SLOT = 3
 _TRANSACTION_PARTITIONS = 200
 _MARKER_SECONDS = 10.0
 _MARKER_POLL_SECONDS = 0.002
-
-
-def transactional_ids(state_topic: str, slot: int) -> list[str]:
-    """Answers the transactional ids of a slot: each process has a slot of its own."""
-    first = slot * _IDS_OF_A_SLOT
-    return [f"clusterlink-{state_topic}-gaps-{number}" for number in range(first, first + _IDS_OF_A_SLOT)]
-
-
-class GapFillingWay(StrEnum):
-    """How gaps are filled."""
-
-    MARKERS = "MARKERS"
-    TRANSACTIONS = "TRANSACTIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +67,7 @@ class MarkerWriter(Outlet):
         """Makes the writer of one broker.
 
         Args:
-            cluster: The local one.
+            cluster: The one that is written to.
             node: Id of the broker.
             timeout: Longest wait for an answer in seconds.
             on_moved: Called when the broker may not be the leader any more.
@@ -107,7 +88,7 @@ class MarkerWriter(Outlet):
             try:
                 await self._session(backoff)
             except KafkaError as error:
-                log.warning("filling gaps at broker %d of the local cluster: %s", self.node, error)
+                log.warning("filling gaps at broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
                 self._on_moved()
                 self._lose_all()
                 await backoff.wait()
@@ -176,7 +157,7 @@ class TransactionWriter(Outlet):
         """Makes the writer.
 
         Args:
-            cluster: The local one.
+            cluster: The one that is written to.
             producers: One for each transactional id.
             on_claimed: Awaited when a transactional id was claimed again, maybe with another producer id.
         """
@@ -271,144 +252,6 @@ class TransactionWriter(Outlet):
             waiting = [filling for filling in waiting if filling.is_current and filling.cursor.is_filling]
             if waiting:
                 await asyncio.sleep(_MARKER_POLL_SECONDS)
-
-
-class GapFilling:
-    """How gaps are filled on the local cluster, and by whom.
-
-    Attributes:
-        way: As it was found out, or as the settings force it; None until then.
-        claimed: Producer ids of the transactional ids that this process has claimed.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        settings: Replication,
-        tasks: Tasks,
-        *,
-        state_topic: str,
-        on_change: Callable[[], None],
-        on_claimed: Callable[[], None],
-    ) -> None:
-        """Makes it; `run` finds out what the cluster allows.
-
-        Args:
-            cluster: The local one.
-            settings: How, and how patiently.
-            tasks: Owner of the writers' tasks.
-            state_topic: Names the transactional ids; exists.
-            on_change: Called when partitions have to be given to other writers, and when leaders may have moved.
-            on_claimed: Called when `claimed` has grown: nothing is filled before `know` has heard of it.
-        """
-        self.way: GapFillingWay | None = None
-        self.claimed: frozenset[int] = frozenset()
-        self._cluster = cluster
-        self._settings = settings
-        self._tasks = tasks
-        self._state_topic = state_topic
-        self._on_change = on_change
-        self._on_claimed = on_claimed
-        self._slot: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._known = asyncio.Event()
-        self._markers: dict[int, MarkerWriter] = {}
-        self._transactions: TransactionWriter | None = None
-        self._producers: list[TransactionalProducer] = []
-        self._producer_ids: frozenset[int] = frozenset()
-        self._cursors: set[Cursor] = set()
-
-    def use_slot(self, slot: int) -> None:
-        """This process takes the transactional ids of a slot; for good."""
-        if not self._slot.done():
-            self._slot.set_result(slot)
-
-    def know(self, producer_ids: Iterable[int]) -> None:
-        """Every process knows by now, or will before it writes, that these producer ids may have filled gaps."""
-        if not self._producer_ids.issuperset(producer_ids):
-            self._producer_ids |= frozenset(producer_ids)
-            for cursor in self._cursors:
-                self._tell(cursor)
-        if self.claimed <= self._producer_ids:
-            self._known.set()
-
-    async def run(self) -> None:
-        """Finds out how gaps can be filled, as often as it takes.
-
-        The transactional ids are claimed in any case: an earlier owner may have filled gaps with them, and what it left
-        unfinished would write its markers later.
-        """
-        names = transactional_ids(self._state_topic, await self._slot)
-        backoff = Backoff(0.1, 5.0)
-        way: GapFillingWay | None = None
-        while way is None:
-            try:
-                while len(self._producers) < len(names):
-                    self._producers.append(await init_producer(self._cluster, names[len(self._producers)]))
-                way = await self._find_out()
-            except KafkaError as error:
-                log.warning("finding out how gaps can be filled: %s", error)
-                await backoff.wait()
-        await self._publish(self._producers)
-        self._use(way)
-
-    async def _publish(self, producers: Iterable[TransactionalProducer]) -> None:
-        """Waits until all know of these producers."""
-        self.claimed |= {producer.producer_id for producer in producers}
-        self._known.clear()
-        self._on_claimed()
-        self.know(())  # an earlier process may have had the same ids
-        await self._known.wait()
-
-    async def _find_out(self) -> GapFillingWay:
-        if self._settings.gap_filling != "auto":
-            return GapFillingWay(self._settings.gap_filling.upper())
-        allowed = await may_write_markers(self._cluster, self._state_topic)
-        return GapFillingWay.MARKERS if allowed else GapFillingWay.TRANSACTIONS
-
-    def writer(self, node: int) -> Outlet | None:
-        """Answers who fills the gaps of partitions that a broker leads; None while that is not known."""
-        if self.way is not GapFillingWay.MARKERS:
-            return self._transactions
-        if node not in self._markers:
-            self._markers[node] = MarkerWriter(
-                self._cluster,
-                node,
-                self._settings.request_timeout_ms / 1000,
-                on_moved=self._on_change,
-                on_forbidden=self._forbidden,
-            )
-            self._tasks.start(f"gap writer {node}", self._markers[node].run())
-        return self._markers[node]
-
-    def add(self, cursor: Cursor) -> None:
-        """Tells a cursor, now and whenever it changes, whose markers fill its gaps."""
-        self._cursors.add(cursor)
-        self._tell(cursor)
-
-    def remove(self, cursor: Cursor) -> None:
-        """The cursor is not written to any more."""
-        self._cursors.discard(cursor)
-
-    def _tell(self, cursor: Cursor) -> None:
-        cursor.core.fill_by(self._producer_ids, transactions=self.way is GapFillingWay.TRANSACTIONS)
-
-    async def _claimed(self, producer: TransactionalProducer) -> None:
-        await self._publish([producer])
-
-    def _use(self, way: GapFillingWay) -> None:
-        self.way = way
-        log.info("gaps are filled by %s", "markers" if way is GapFillingWay.MARKERS else "empty transactions")
-        if way is GapFillingWay.TRANSACTIONS and self._transactions is None:
-            self._transactions = TransactionWriter(self._cluster, self._producers, self._claimed)
-            self._tasks.start("gap writer", self._transactions.run())
-        for cursor in self._cursors:
-            self._tell(cursor)
-        self._on_change()
-
-    def _forbidden(self) -> None:
-        if self._settings.gap_filling == "auto" and self.way is GapFillingWay.MARKERS:
-            log.warning("the local cluster does not allow markers any more (ALTER on the cluster)")
-            self._use(GapFillingWay.TRANSACTIONS)
 
 
 def _markers(fillings: Sequence[_Filling]) -> list[Marker]:

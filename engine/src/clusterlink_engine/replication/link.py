@@ -1,4 +1,4 @@
-"""The replication of one link: sources of the remote brokers, and the cursors of its mirror topics."""
+"""The replication of one link in one direction: the sources of the brokers that are read, and the cursors of mirrors."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,7 @@ from clusterlink_engine.model.properties import value_of
 from clusterlink_engine.model.resources import Link, MirrorTopic, PartitionProgress, Phase
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor, Watcher
-from clusterlink_engine.replication.local import LocalSide
+from clusterlink_engine.replication.destination import Destination
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.source import FetchLimits, Source
 from clusterlink_engine.replication.tenure import Tenure
@@ -23,7 +23,7 @@ class LinkReplication:
     """Moves cursors to where they are led, and stops them.
 
     Attributes:
-        cluster: The remote one.
+        cluster: The one that is read.
         watch: What is known of it.
     """
 
@@ -32,7 +32,8 @@ class LinkReplication:
         link: Link,
         cluster: Cluster,
         *,
-        local: LocalSide,
+        destination: Destination,
+        producer_id: Callable[[], int],
         budget: Budget,
         tasks: Tasks,
         progress: Callable[[str, str, int], PartitionProgress],
@@ -44,19 +45,21 @@ class LinkReplication:
 
         Args:
             link: As stored.
-            cluster: The remote one.
-            local: Where mirror topics are written.
+            cluster: The one that is read.
+            destination: Where mirror topics are written.
+            producer_id: Answers the producer id that the link has there.
             budget: For fetched frames.
             tasks: Owner of this link's tasks.
             progress: Answers what is remembered of a mirror partition by topic, topic id and number.
             on_retired: Told when nothing of a cursor is on its way any more.
-            on_metadata: Told every reading of the remote cluster's metadata.
+            on_metadata: Told every reading of the read cluster's metadata.
             watcher: Told what cursors have to tell.
         """
         self.cluster = cluster
         self.watch = MetadataWatch(cluster, value_of(link.config, "metadata.max.age.ms") / 1000, self._refreshed)
         self._link = link
-        self._local = local
+        self._destination = destination
+        self._producer_id = producer_id
         self._budget = budget
         self._tasks = tasks
         self._on_metadata = on_metadata
@@ -71,7 +74,7 @@ class LinkReplication:
 
     def start(self) -> None:
         """Starts reading metadata."""
-        self._tasks.start(f"metadata of link {self._link.name}", self.watch.run())
+        self._tasks.start(f"metadata of link {self._link.name} at the {self.cluster.side} cluster", self.watch.run())
 
     def watch_sources(self, topics: Iterable[str]) -> None:
         """Reads the metadata of these source topics, whether their partitions are mirrored by this process or not."""
@@ -109,18 +112,18 @@ class LinkReplication:
                 index=index,
                 source_topic=mirror.source_topic,
                 source_topic_id=mirror.source_topic_id,
-                producer_id=self._link.producer_id,
+                producer_id=self._producer_id(),
                 tenure=tenure,
                 watcher=self._watcher,
             )
             self._cursors.setdefault(mirror.name, {})[index] = cursor
-            self._local.add(cursor)
+            self._destination.add(cursor)
             self.watch.watch(mirror.source_topic)
 
     def _core(self, mirror: MirrorTopic, index: int, tenure: Tenure) -> Partition:
         core = Partition(
             f"{mirror.name}-{index}",
-            self._link.producer_id,
+            self._producer_id(),
             mirror.start_offsets.get(index, 0),
             first_offset=mirror.first_offsets.get(index, 0),
             settled=tenure.settled,
@@ -146,7 +149,7 @@ class LinkReplication:
         self._move(cursor, -1)
         await cursor.drain(timeout)
         self._move(cursor, -1)  # a reading of the metadata may have come between
-        self._local.remove(cursor)
+        self._destination.remove(cursor)
         self.watch.unwatch(cursor.source_topic)
         cursors = self._cursors[cursor.topic]
         del cursors[cursor.index], self._retiring[cursor]
@@ -187,7 +190,9 @@ class LinkReplication:
         source = self._sources.get(node)
         if source is None:
             source = self._sources[node] = Source(self.cluster, node, self._budget, self._limits, self.watch.hurry)
-            self._tasks.start(f"source {node} of link {self._link.name}", source.run())
+            self._tasks.start(
+                f"source {node} of link {self._link.name} at the {self.cluster.side} cluster", source.run()
+            )
         return source
 
 

@@ -1,4 +1,4 @@
-"""A prober: reads the mirror's log ends at one local broker, for all cursors that it leads, many at a time.
+"""A prober: reads the mirror's log ends at one broker, for all cursors that it leads, many at a time.
 
 It answers the core's probes, looks from time to time whether an idle log has moved, and moves log starts.
 """
@@ -25,7 +25,7 @@ _TRIM_AGAIN_SECONDS = 10.0
 
 
 class Prober:
-    """The control loop of one local broker."""
+    """The control loop of one broker of the cluster that is written to."""
 
     def __init__(
         self, cluster: Cluster, node: int, *, grace: float, watch_interval: float, on_moved: Callable[[], None]
@@ -33,7 +33,7 @@ class Prober:
         """Makes a prober.
 
         Args:
-            cluster: The local one.
+            cluster: The one that is written to.
             node: Id of the broker.
             grace: Seconds between a leader's first answer and the reading that counts, where a log end is in doubt.
             watch_interval: Seconds between two looks at idle logs.
@@ -74,7 +74,7 @@ class Prober:
                 await self._round(loop)
                 backoff.reset()
             except KafkaError as error:
-                log.warning("reading log ends at broker %d of the local cluster: %s", self.node, error)
+                log.warning("reading log ends at broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
                 self._on_moved()
                 await backoff.wait()
 

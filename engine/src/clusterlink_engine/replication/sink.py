@@ -1,4 +1,4 @@
-"""A sink: writes to one broker of the local cluster, over one connection, for the cursors that are given to it.
+"""A sink: writes to one broker, over one connection, for the cursors that are given to it.
 
 A request takes one batch of each cursor that has one; several requests are in flight, and a broker works on the requests
 of a connection in their order.
@@ -27,7 +27,7 @@ Sent = list[tuple[Cursor, int]]
 
 
 class Sink(Outlet):
-    """The produce loop of one connection to a local broker.
+    """The produce loop of one connection to a broker.
 
     Attributes:
         node: Id of the broker.

@@ -16,6 +16,7 @@ from clusterlink_engine.model.resources import (
     Link,
     MirrorTopic,
     PartitionProgress,
+    SavedOffsets,
     Stored,
     SyncedAcls,
 )
@@ -59,6 +60,7 @@ KINDS: dict[str, type[Stored]] = {
     "partition": PartitionProgress,
     "allocation": Allocation,
     "acls": SyncedAcls,
+    "offsets": SavedOffsets,
     "claim": Claim,
 }
 

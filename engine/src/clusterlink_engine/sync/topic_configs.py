@@ -81,14 +81,15 @@ class TopicConfigSync(SyncTask):
 
     async def _adjust(self, mirror: MirrorTopic, source: dict[str, str], present: dict[str, str]) -> None:
         include = self._link().topic_config_sync.include
-        desired = desired_settings(source, include=include, overrides=mirror.config)
+        source = {**source, **mirror.held_off}  # what holds producers off is not the source's own
+        desired = desired_settings(source, include=include, overrides=mirror.overrides)
         if desired != mirror.desired:
             await self._store(mirror, desired)
         wanted = mirror_settings(
             source,
             known=present,
             include=include,
-            overrides=mirror.config,
+            overrides=mirror.overrides,
             replication_factor=mirror.replication_factor,
         )
         before, self._wanted[mirror.name] = self._wanted.get(mirror.name, {}), wanted

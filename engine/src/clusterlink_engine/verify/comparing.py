@@ -97,6 +97,7 @@ def compare(
     partition: int,
     first_offset: int,
     *,
+    own_until: int = 0,
     compacted: bool,
     options: Options,
     progress: Progress,
@@ -108,6 +109,8 @@ def compare(
         mirror: The mirror topic.
         partition: Number of the partition.
         first_offset: Where the mirror was told to begin; 0 for where the source begins.
+        own_until: Below it the mirror's records are its own, from when it was the source: consumers that read what was aborted,
+            too, see more there.
         compacted: Whether the mirror's cleaner removes records.
         options: What to compare.
         progress: Told now and then.
@@ -122,10 +125,11 @@ def compare(
     start = max(theirs.start, ours.start, options.first)
     end = min(theirs.end, ours.end, options.end if options.end is not None else theirs.end)
     report.ranges = _ranges(start, end, options)
-    for isolation in (COMMITTED, UNCOMMITTED):
+    for isolation, lowest in ((COMMITTED, 0), (UNCOMMITTED, own_until)):
         for first, last in report.ranges:
-            work.compare_records(isolation, first, last, both_only=compacted and not options.strict)
-        if compacted and not options.strict and options.sample >= 100:
+            if last > lowest:
+                work.compare_records(isolation, max(first, lowest), last, both_only=compacted and not options.strict)
+        if compacted and not options.strict and options.sample >= 100 and start >= lowest:
             for number in range(options.key_passes):
                 work.compare_keys(isolation, start, end, number)
     work.forgive_what_is_gone()

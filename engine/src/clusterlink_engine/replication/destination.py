@@ -1,10 +1,10 @@
-"""The local side: sinks, gap writers and probers of all local brokers, shared by all links."""
+"""Where mirror topics are written: sinks, gap writers and probers of all brokers of one cluster."""
 
 from collections.abc import Callable
 from zlib import crc32
 
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.gaps import GapFilling
+from clusterlink_engine.replication.gap_filling import Gaps
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.prober import Prober
 from clusterlink_engine.replication.sink import Sink
@@ -12,16 +12,15 @@ from clusterlink_engine.settings import Replication
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 
-# How old the local cluster's metadata may get; foreign changes of mirror topics are noticed in it.
+# How old the metadata may get; foreign changes of mirror topics are noticed in them.
 _METADATA_SECONDS = 2.0
 
 
-class LocalSide:
+class Destination:
     """Gives each cursor to the sink, the gap writer and the prober of its leader.
 
     Attributes:
-        watch: What is known of the local cluster.
-        gaps: How gaps are filled.
+        watch: What is known of the cluster.
     """
 
     def __init__(
@@ -29,30 +28,21 @@ class LocalSide:
         cluster: Cluster,
         settings: Replication,
         tasks: Tasks,
-        *,
-        state_topic: str,
+        gaps: Gaps,
         on_metadata: Callable[[Metadata], None],
-        on_claimed: Callable[[], None],
     ) -> None:
-        """Makes the local side.
+        """Makes it; nothing is contacted before `start`.
 
         Args:
-            cluster: The local one.
+            cluster: The one that is written to.
             settings: Of the data path.
             tasks: Owner of its tasks.
-            state_topic: Name of the state topic, which exists.
-            on_metadata: Told every reading of the local cluster's metadata.
-            on_claimed: Told when this process has claimed transactional ids.
+            gaps: Who fills gaps there.
+            on_metadata: Told every reading of the cluster's metadata.
         """
         self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed)
-        self.gaps = GapFilling(
-            cluster,
-            settings,
-            tasks,
-            state_topic=state_topic,
-            on_change=self.watch.hurry,
-            on_claimed=on_claimed,
-        )
+        gaps.on_change = self.watch.hurry
+        self._gaps = gaps
         self._cluster = cluster
         self._settings = settings
         self._tasks = tasks
@@ -63,8 +53,7 @@ class LocalSide:
 
     def start(self) -> None:
         """Starts reading metadata."""
-        self._tasks.start("local metadata", self.watch.run())
-        self._tasks.start("gap filling", self.gaps.run())
+        self._tasks.start(f"metadata of the {self._cluster.side} cluster", self.watch.run())
 
     def add(self, cursor: Cursor) -> None:
         """The cursor is to be written."""
@@ -77,7 +66,7 @@ class LocalSide:
             return
         self.watch.unwatch(cursor.topic)
         self._assign(cursor, -1)
-        self.gaps.remove(cursor)
+        self._gaps.remove(cursor)
 
     def _refreshed(self, metadata: Metadata) -> None:
         for cursor in self._cursors.values():
@@ -93,7 +82,7 @@ class LocalSide:
 
     def _assign(self, cursor: Cursor, leader: int) -> None:
         current = cursor.prober.node if cursor.prober is not None else -1
-        writer = self.gaps.writer(leader) if leader >= 0 else None
+        writer = self._gaps.writer(leader) if leader >= 0 else None
         if writer is None:
             leader = -1  # an earlier owner's transactions may not be fenced yet
         if current == leader and cursor.gap_writer is writer:
@@ -109,7 +98,7 @@ class LocalSide:
             cursor.lost()  # answers of the old leader would come out of order with those of the new one
         if writer is None:
             return
-        self.gaps.add(cursor)
+        self._gaps.add(cursor)
         cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
         cursor.sink.add(cursor)
         cursor.gap_writer = writer
