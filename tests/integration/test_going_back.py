@@ -1,7 +1,8 @@
 """Reverse, and truncate and restore: a mirror topic becomes the source of its source, and nothing is lost on the way."""
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from confluent_kafka import Producer
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
-from tests.support import produce, sources, topics
+from tests.support import groups, produce, reading, sources, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
 from tests.support.waiting import wait_until
@@ -22,10 +23,16 @@ HOME, AWAY = v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL, v1.MIRROR_DIRECTION_LOCAL_TO_R
 
 
 def _mirrored(
-    source: KafkaCluster, destination: KafkaCluster, start_engine: StartEngine, topic: str, **fields: object
+    source: KafkaCluster,
+    destination: KafkaCluster,
+    start_engine: StartEngine,
+    topic: str,
+    *,
+    compression: str = "lz4",
+    **fields: object,
 ) -> EngineProcess:
     """An engine with a mirror topic on a link of both directions, that has records and gaps, and has caught up."""
-    config = {"compression.type": "lz4", "retention.ms": "86400000000"}
+    config = {"compression.type": compression, "retention.ms": "86400000000"}
     topics.create(source.bootstrap_servers, topic, partitions=PARTITIONS, config=config)
     _write(source, topic, 1)
     engine = start_engine()
@@ -85,36 +92,61 @@ def test_there_and_back_again(
     assert (mirror.error, mirror.state_detail) == ("", "")
 
 
-def test_a_reverse_lets_nothing_slip_through_while_producers_write(
+def test_a_reverse_holds_producers_off_and_loses_nothing_that_was_acknowledged(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """It waits, and can be cancelled, after which producers write as before; what was acknowledged is on both sides."""
     engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
-    before = topics.settings(source_cluster.bootstrap_servers, topic_name)["max.message.bytes"]
-    writer = _Writer(source_cluster.bootstrap_servers, topic_name)
+    writer = _Writer(
+        source_cluster.bootstrap_servers, topic_name, b"a value that is longer than what passes, number %d"
+    )
     try:
+        wait_until(lambda: len(writer.acknowledged) > 100, 30, "some records to be written")
         engine.reverse(topic_name)
-        wait_until(lambda: engine.state(topic_name) == "PENDING_SYNCHRONIZE", 30, "the reverse to begin")
-        wait_until(lambda: engine.mirror(topic_name).state_detail, 30, "the reverse to say what it waits for")
-        wait_until(lambda: writer.refused or engine.mirror(topic_name).direction == AWAY, 60, "a record to be refused")
-        if engine.mirror(topic_name).direction == HOME and engine.state(topic_name) == "PENDING_SYNCHRONIZE":
-            with suppress(grpc.RpcError):  # it may have just been done
-                engine.cancel_promote(topic_name)
+        wait_until(lambda: writer.refused, 60, "a record to be refused")
     finally:
-        writer.stop()
-    if engine.mirror(topic_name).direction == HOME and not engine.mirror(topic_name).stop:
-        wait_until(
-            lambda: topics.settings(source_cluster.bootstrap_servers, topic_name)["max.message.bytes"] == before,
-            30,
-            "producers to be let go",
-        )
-        _write(source_cluster, topic_name, 3)
-        assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False)
-        engine.reverse(topic_name)
+        writer.stop()  # a producer that goes on would write to the mirror
     own = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
     _wait_until_turned(engine, topic_name, AWAY)
     assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False, own_until=own)
     assert writer.acknowledged <= set(_values(destination_cluster, topic_name))
+
+
+@pytest.mark.parametrize(
+    "patiently", [pytest.param(False, id="at-once"), pytest.param(True, id="after-a-break", marks=pytest.mark.slow)]
+)
+def test_a_reverse_waits_while_records_come_and_a_cancel_lets_producers_go(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    patiently: bool,
+) -> None:
+    """Records that are small enough pass; so they are waited for, and those who write others are let go in between."""
+    # As small as they are written: what a broker compresses itself gets larger.
+    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name, compression="producer")
+    here = source_cluster.bootstrap_servers
+
+    def size() -> str:
+        return topics.settings(here, topic_name)["max.message.bytes"]
+
+    before = size()
+    writer = _Writer(here, topic_name, b"%d")
+    try:
+        engine.reverse(topic_name)
+        wait_until(lambda: size() != before, 60, "the hold")
+        assert engine.state(topic_name) == "PENDING_SYNCHRONIZE"
+        with _refused("STOPPING"):
+            engine.promote(topic_name)
+        if patiently:
+            wait_until(lambda: size() == before, 60, "a break of the hold")
+            wait_until(lambda: size() != before, 60, "the hold again")
+        assert engine.mirror(topic_name).state_detail
+        assert engine.cancel_promote(topic_name).state == v1.MIRROR_TOPIC_STATE_ACTIVE
+        wait_until(lambda: size() == before, 60, "the end of the hold")
+    finally:
+        writer.stop()
+    assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False)
+    assert engine.state(topic_name) == "ACTIVE"
 
 
 def test_reverse_and_pause(
@@ -194,14 +226,78 @@ def test_who_may_not_turn(
     assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-class _Writer:
-    """Writes until it is stopped; remembers what was acknowledged, and that something was refused."""
+REVERSE_STEPS = [f"write:{number}:{when}" for number in range(1, 7) for when in ("before", "after")]
+RESTORE_STEPS = [
+    *(f"write:{number}:{when}" for number in range(1, 5) for when in ("before", "after")),
+    *(f"{step}:1:{when}" for step in ("delete_topic", "create_topic") for when in ("before", "after")),
+]
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+
+def _in_part(steps: list[str], *default: str) -> list[object]:
+    return [pytest.param(step, marks=[] if step in default else pytest.mark.slow) for step in steps]
+
+
+@pytest.mark.parametrize("point", _in_part(REVERSE_STEPS, "write:3:after", "write:5:after"))
+def test_an_engine_that_dies_at_any_step_of_a_reverse_ends_in_the_same_place(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    point: str,
+) -> None:
+    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    own = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
+    engine.crash_at(point)
+    with suppress(grpc.RpcError):
+        engine.reverse(topic_name)
+    engine.wait(60)
+    engine.start()
+    if engine.state(topic_name) == "ACTIVE" and engine.mirror(topic_name).direction == HOME:
+        engine.reverse(topic_name)  # it died before the wish was stored
+    _wait_until_turned(engine, topic_name, AWAY)
+    _write(destination_cluster, topic_name, 2)
+    assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False, own_until=own)
+    assert topics.settings(destination_cluster.bootstrap_servers, topic_name)["compression.type"] == "lz4"
+
+
+@pytest.mark.parametrize("point", _in_part(RESTORE_STEPS, "write:2:after", "delete_topic:1:after"))
+def test_an_engine_that_dies_at_any_step_of_a_restore_ends_in_the_same_place(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    point: str,
+) -> None:
+    here = source_cluster.bootstrap_servers
+    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    common = topics.log_ends(here, topic_name)
+    group = f"{topic_name}-group"
+    groups.commit(here, group, topic_name, {0: common[0] - 5, 1: common[1] + 5})
+    engine.failover(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
+    _write(source_cluster, topic_name, 2)
+    _write(destination_cluster, topic_name, 3)
+    engine.crash_at(point)
+    with suppress(grpc.RpcError):
+        engine.restore(topic_name)
+    engine.wait(60)
+    engine.start()
+    if engine.state(topic_name) == "STOPPED":
+        engine.restore(topic_name)  # it died before the wish was stored
+    wait_until(lambda: engine.state(topic_name) == "ACTIVE", 60, "the topic to be restored")
+    assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False)
+    assert groups.committed(here, group, topic_name, PARTITIONS) == {0: common[0] - 5, 1: common[1]}
+
+
+class _Writer:
+    """Writes values of a form until it is stopped; remembers what was acknowledged, and how many were refused."""
+
+    def __init__(self, bootstrap: str, topic: str, form: bytes) -> None:
         self.acknowledged: set[bytes] = set()
         self.refused = 0
         self._bootstrap = bootstrap
         self._topic = topic
+        self._form = form
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write)
         self._thread.start()
@@ -211,7 +307,7 @@ class _Writer:
         self._thread.join()
 
     def _write(self) -> None:
-        producer = Producer({"bootstrap.servers": self._bootstrap, "linger.ms": 2, "message.timeout.ms": 10_000})
+        producer = Producer({"bootstrap.servers": self._bootstrap, "linger.ms": 0, "log_level": 0})
 
         def told(error: Any, message: Any) -> None:
             if error is None:
@@ -221,10 +317,8 @@ class _Writer:
 
         number = 0
         while not self._stopping.is_set():
-            for _ in range(20):
-                number += 1
-                value = b"written while it turns, number %d" % number
-                producer.produce(self._topic, value, b"k", partition=number % PARTITIONS, on_delivery=told)
+            number += 1
+            producer.produce(self._topic, self._form % number, partition=number % PARTITIONS, on_delivery=told)
             producer.flush(10)
 
 

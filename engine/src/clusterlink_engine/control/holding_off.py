@@ -13,8 +13,8 @@ _SETTINGS = {"max.message.bytes": "78"}
 # A setting that was altered reaches the brokers a moment after it can be read.
 _SETTING_SECONDS = 1.0
 
-# Longer they are not held off for nothing: then they go on, and it is tried again.
-_LONGEST_SECONDS = 15.0
+# Longer they are not held off for nothing: then they go on for a while, and it is tried again.
+_LONGEST_SECONDS, _BREAK_SECONDS = 15.0, 5.0
 
 
 class HoldingOff:
@@ -25,6 +25,7 @@ class HoldingOff:
         self._name = name
         self._state = state
         self._since: float | None = None
+        self._not_before = 0.0
 
     async def hold(self, source: End, mirror: MirrorTopic) -> bool:
         """Holds them off; answers whether that is in force. To be called again and again.
@@ -34,6 +35,8 @@ class HoldingOff:
             StateError: It could not be stored; nothing was done.
         """
         now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            return False
         present = (await source.admin.settings([mirror.source_topic]))[mirror.source_topic]
         if not mirror.held_off:
             before = {name: present[name] for name in _SETTINGS}
@@ -68,5 +71,5 @@ class HoldingOff:
         present = (await source.admin.settings([topic]))[topic]
         own = {name: value for name, value in mirror.held_off.items() if present[name] != value}
         await source.admin.alter(topic, own)
-        self._since = None
+        self._since, self._not_before = None, asyncio.get_running_loop().time() + _BREAK_SECONDS
         await self._state.change_mirror(self._name, {"held_off": {}})

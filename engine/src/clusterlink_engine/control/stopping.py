@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.3
 
+# Producers are held off when the mirror is so close to its source: if they go on, it may never have everything.
+_HOLD_OFFSETS = 10_000
+
 # A setting that was altered reaches the brokers a moment after it can be read.
 _SETTING_SECONDS = 1.0
 
@@ -113,15 +116,17 @@ class Stopping:
             mirror: As stored.
             before: The ends of its source.
         """
-        missing = self._missing(mirror, before)
-        if missing:
+        turns = mirror.stop is not None and mirror.stop.turns
+        missing, count = self._missing(mirror, before)
+        if missing and not (turns and 0 < count <= _HOLD_OFFSETS):
             return missing
         errors = await self._last_syncs(mirror)
         if errors:
             return errors[0].message
-        turns = mirror.stop is not None and mirror.stop.turns
         if turns and not await self._holding_off.hold(self._plane.way(mirror).source, mirror):
-            return "producers are being held off the source"
+            return missing or "producers are being held off the source"
+        if missing:
+            return missing
         # Nothing may have come while the rest was brought in step.
         return "" if await self._source_ends(mirror) == before else "producers are still writing to the source"
 
@@ -139,23 +144,24 @@ class Stopping:
             raise NotLeadingError("The source topic is not there.")
         return await read_offsets(cluster, topic, logs.log_ends)
 
-    def _missing(self, mirror: MirrorTopic, source_ends: Mapping[int, int]) -> str:
-        """Answers what the mirror has not got, in a sentence; empty if it has everything."""
+    def _missing(self, mirror: MirrorTopic, source_ends: Mapping[int, int]) -> tuple[str, int]:
+        """Answers what the mirror has not got, in a sentence, and how many offsets that are; empty if it has everything."""
         statuses = self._workforce.statuses(mirror.name)
         link = self._state.links[mirror.link]
         if link.paused:
-            return "the link is paused"
+            return "the link is paused", 0
         if len(source_ends) != mirror.partition_count:
-            return "the mirror topic gets the partitions that its source has got"
+            return "the mirror topic gets the partitions that its source has got", 0
         lags = {
             index: end - statuses[index].log_end if index in statuses else end for index, end in source_ends.items()
         }
         behind = [index for index, lag in lags.items() if lag > 0]
         if not behind and all(index in statuses and statuses[index].is_copying for index in source_ends):
-            return ""
+            return "", 0
         held = [index for index in behind if index in statuses and statuses[index].is_held]
         why = f", {len(held)} of them held by an open transaction" if held else ""
-        return f"{sum(lags[index] for index in behind):,} offsets are missing in {len(behind)} partitions{why}"
+        count = sum(lags[index] for index in behind)
+        return f"{count:,} offsets are missing in {len(behind)} partitions{why}", count
 
     # What all end with.
 
