@@ -381,7 +381,7 @@ def test_promote_is_said_to_be_final_and_is(applied: Terraform, engine: Engine, 
     assert planned.diagnostics("warning")[0]["summary"] == "Mirror topic is stopped for good"
     refused = applied.apply(check=False)
     assert refused.code == 1
-    assert refused.error("stopped for good", "nothing makes it a mirror topic again")["address"] == ORDERS
+    assert refused.error("stopped for good", "Terraform never makes it a mirror topic again")["address"] == ORDERS
     applied.step(promoted, {})
     applied.destroy()
     assert client.get_mirror_topic("orders") is None

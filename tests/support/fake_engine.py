@@ -17,18 +17,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from clusterlink_proto import rpc, v1
-
-_NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
-_PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
-_DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
-
-
-class RefusedError(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, code: grpc.StatusCode, reason: str, message: str, where: str = "") -> None:
-        super().__init__(message)
-        self.code, self.reason, self.message, self.where = code, reason, message, where
+from tests.support.fake_links import RefusedError, check_link, fill_link, shown
 
 
 @dataclass
@@ -44,7 +33,9 @@ class Fault:
 class FakeEngine:
     """A server on a free port of the loopback; `links`, `topics` and `source_topics` may be changed by tests.
 
-    `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not.
+    `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not. What takes several
+    steps (promote, failover, reverse, restore) takes one at each reading of the mirror topic, none while `waits_for` is set;
+    `truncations` is what a restore discards, `disposals` what became of the topics of deleted mirror topics.
     """
 
     version: str = "0.1.0"
@@ -58,12 +49,16 @@ class FakeEngine:
     calls: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     passwords: dict[str, list[str]] = field(default_factory=dict)
+    disposals: dict[str, v1.TopicDisposal.ValueType] = field(default_factory=dict)
+    waits_for: str = ""
+    truncations: list[v1.PartitionTruncation] = field(default_factory=list)
     local_bootstrap: str = "127.0.0.1:19092"
     remote_bootstrap: str = "127.0.0.1:29092"
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
         self.tokens: dict[str, str] = {}
+        self._steps: dict[str, list[v1.MirrorTopicState.ValueType]] = {}
         self.server: grpc.Server | None = None
         self.port = 0
 
@@ -88,6 +83,8 @@ class FakeEngine:
                     self._methods(
                         *("CreateMirrorTopic", "GetMirrorTopic", "ListMirrorTopics", "UpdateMirrorTopic"),
                         *("DeleteMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
+                        *("PromoteMirrorTopic", "CancelPromoteMirrorTopic", "FailoverMirrorTopic"),
+                        *("ReverseMirrorTopic", "TruncateAndRestoreMirrorTopic"),
                     ),
                 ),
             )
@@ -145,9 +142,9 @@ class FakeEngine:
 
     def _create_link(self, request: v1.CreateLinkRequest) -> v1.Link:
         wanted = request.link
-        _check_link(wanted, self.min_sync_interval_ms)
+        check_link(wanted, self.min_sync_interval_ms)
         if request.client_token and self.tokens.get(request.client_token) == wanted.name:
-            return _shown(self.links[wanted.name])
+            return shown(self.links[wanted.name])
         if wanted.name in self.links:
             raise RefusedError(
                 grpc.StatusCode.ALREADY_EXISTS, "LINK_EXISTS", f"There is a link {wanted.name}.", "link.name"
@@ -163,7 +160,7 @@ class FakeEngine:
         link = v1.Link()
         link.CopyFrom(wanted)
         if request.validate_only:
-            return _shown(link)
+            return shown(link)
         if "127.0.0.1:1" in wanted.remote_cluster.bootstrap_servers:
             raise RefusedError(
                 grpc.StatusCode.UNAVAILABLE,
@@ -181,17 +178,17 @@ class FakeEngine:
             )
         link.link_id = uuid.uuid4().hex
         link.remote_cluster.cluster_id = cluster
-        _fill_link(link)
+        fill_link(link)
         self.links[link.name] = link
         self.passwords[link.name] = [link.remote_cluster.sasl.password]
         self.tokens[request.client_token] = link.name
-        return _shown(self._link(link.name))
+        return shown(self._link(link.name))
 
     def _get_link(self, request: v1.GetLinkRequest) -> v1.Link:
-        return _shown(self._link(request.name))
+        return shown(self._link(request.name))
 
     def _list_links(self, _request: v1.ListLinksRequest) -> v1.ListLinksResponse:
-        return v1.ListLinksResponse(links=[_shown(self._link(name)) for name in sorted(self.links)])
+        return v1.ListLinksResponse(links=[shown(self._link(name)) for name in sorted(self.links)])
 
     def _update_link(self, request: v1.UpdateLinkRequest) -> v1.Link:
         link = self._link(request.link.name)
@@ -199,13 +196,13 @@ class FakeEngine:
         changed.CopyFrom(link)
         for path in request.update_mask.paths:
             _copy_field(request.link, changed, path)
-        _check_link(changed, self.min_sync_interval_ms)
-        _fill_link(changed)
+        check_link(changed, self.min_sync_interval_ms)
+        fill_link(changed)
         if not request.validate_only:
             link.CopyFrom(changed)
             if "remote_cluster.sasl" in request.update_mask.paths:
                 self.passwords[link.name].append(link.remote_cluster.sasl.password)
-        return _shown(changed)
+        return shown(changed)
 
     def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
         if self._link(request.name).mirror_topic_count:
@@ -216,12 +213,12 @@ class FakeEngine:
     def _pause_link(self, request: v1.PauseLinkRequest) -> v1.Link:
         link = self._link(request.name)
         link.paused, link.state = True, v1.LINK_STATE_PAUSED
-        return _shown(link)
+        return shown(link)
 
     def _resume_link(self, request: v1.ResumeLinkRequest) -> v1.Link:
         link = self._link(request.name)
         link.paused, link.state = False, v1.LINK_STATE_ACTIVE
-        return _shown(link)
+        return shown(link)
 
     def _create_mirror_topic(self, request: v1.CreateMirrorTopicRequest) -> v1.MirrorTopic:
         wanted = request.mirror_topic
@@ -259,6 +256,7 @@ class FakeEngine:
         topic.CopyFrom(wanted)
         topic.name, topic.partition_count, topic.source_topic_id = name, partitions, "source-" + wanted.source_topic
         topic.topic_id = uuid.uuid4().hex
+        topic.direction = v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL
         topic.replication_factor = topic.replication_factor or 1
         topic.state = v1.MIRROR_TOPIC_STATE_PAUSED if wanted.paused else v1.MIRROR_TOPIC_STATE_ACTIVE
         if not request.validate_only:
@@ -267,6 +265,7 @@ class FakeEngine:
         return topic
 
     def _get_mirror_topic(self, request: v1.GetMirrorTopicRequest) -> v1.MirrorTopic:
+        self._step(self._topic(request.name, request.link))
         topic = v1.MirrorTopic()
         topic.CopyFrom(self._topic(request.name, request.link))
         for number in range(topic.partition_count):
@@ -296,7 +295,10 @@ class FakeEngine:
         return topic
 
     def _delete_mirror_topic(self, request: v1.DeleteMirrorTopicRequest) -> v1.DeleteMirrorTopicResponse:
-        self._topic(request.name, request.link)
+        topic = self._topic(request.name, request.link)
+        if topic.stop and request.topic_disposal == v1.TOPIC_DISPOSAL_DELETE_TOPIC:
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, "MIRROR_TOPIC_STOPPED", "The topic is the user's.")
+        self.disposals[request.name] = request.topic_disposal
         del self.topics[request.name]
         return v1.DeleteMirrorTopicResponse()
 
@@ -310,11 +312,99 @@ class FakeEngine:
         topic.paused, topic.state = False, v1.MIRROR_TOPIC_STATE_ACTIVE
         return topic
 
+    def _promote_mirror_topic(self, request: v1.PromoteMirrorTopicRequest) -> v1.MirrorTopic:
+        return self._stop(request, v1.MIRROR_TOPIC_STOP_PROMOTE)
+
+    def _failover_mirror_topic(self, request: v1.FailoverMirrorTopicRequest) -> v1.MirrorTopic:
+        return self._stop(request, v1.MIRROR_TOPIC_STOP_FAILOVER)
+
+    def _stop(self, request: Any, stop: v1.MirrorTopicStop.ValueType) -> v1.MirrorTopic:
+        topic = self._live(request)
+        if not request.validate_only:
+            topic.stop, topic.paused = stop, False
+            self._begin(topic, v1.MIRROR_TOPIC_STATE_PENDING_STOPPED, v1.MIRROR_TOPIC_STATE_STOPPED)
+        return topic
+
+    def _cancel_promote_mirror_topic(self, request: v1.CancelPromoteMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._topic(request.name, request.link)
+        if not self._steps.pop(topic.name, None):
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, "NOT_PROMOTING", f"{topic.name} does not wait.")
+        topic.state, topic.stop = v1.MIRROR_TOPIC_STATE_ACTIVE, v1.MIRROR_TOPIC_STOP_UNSPECIFIED
+        return topic
+
+    def _reverse_mirror_topic(self, request: v1.ReverseMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._live(request)
+        self._check_bidirectional(topic)
+        if not request.validate_only:
+            topic.stop, topic.paused = v1.MIRROR_TOPIC_STOP_REVERSE, request.paused
+            self._begin(
+                topic,
+                v1.MIRROR_TOPIC_STATE_PENDING_SYNCHRONIZE,
+                v1.MIRROR_TOPIC_STATE_PENDING_MIRROR,
+                v1.MIRROR_TOPIC_STATE_PAUSED if request.paused else v1.MIRROR_TOPIC_STATE_ACTIVE,
+            )
+        return topic
+
+    def _truncate_and_restore_mirror_topic(
+        self, request: v1.TruncateAndRestoreMirrorTopicRequest
+    ) -> v1.TruncateAndRestoreMirrorTopicResponse:
+        topic = self._topic(request.name, request.link)
+        self._check_bidirectional(topic)
+        if topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, "NOT_STOPPED", f"{topic.name} is not STOPPED.")
+        if not request.validate_only:
+            topic.stop = v1.MIRROR_TOPIC_STOP_UNSPECIFIED
+            self._begin(
+                topic,
+                v1.MIRROR_TOPIC_STATE_PENDING_SETUP_FOR_RESTORE,
+                v1.MIRROR_TOPIC_STATE_PENDING_RESTORE,
+                v1.MIRROR_TOPIC_STATE_ACTIVE,
+            )
+        return v1.TruncateAndRestoreMirrorTopicResponse(
+            mirror_topic=topic,
+            messages_truncated=sum(partition.messages_truncated for partition in self.truncations),
+            partitions=self.truncations,
+        )
+
+    def _begin(self, topic: v1.MirrorTopic, *states: v1.MirrorTopicState.ValueType) -> None:
+        topic.state, *self._steps[topic.name] = states
+
+    def _step(self, topic: v1.MirrorTopic) -> None:
+        """Takes the next step of what was begun; the last one out of a direction's change turns it."""
+        steps = self._steps.get(topic.name)
+        if not steps:
+            return
+        topic.state_detail = self.waits_for
+        if self.waits_for:
+            return
+        topic.state = steps.pop(0)
+        if not steps and topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
+            is_reversed = topic.direction == v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE
+            topic.direction = (
+                v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL if is_reversed else v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE
+            )
+            topic.stop = v1.MIRROR_TOPIC_STOP_UNSPECIFIED
+
+    def _live(self, request: Any) -> v1.MirrorTopic:
+        topic = self._topic(request.name, request.link)
+        if topic.state == v1.MIRROR_TOPIC_STATE_STOPPED:
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION, "MIRROR_TOPIC_STOPPED", f"{topic.name} has stopped its mirror."
+            )
+        return topic
+
+    def _check_bidirectional(self, topic: v1.MirrorTopic) -> None:
+        if self.links[topic.link].mode != v1.LINK_MODE_BIDIRECTIONAL:
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION, "NOT_BIDIRECTIONAL", f"The link {topic.link} has one direction."
+            )
+
     def _link(self, name: str) -> v1.Link:
         link = self.links.get(name)
         if link is None:
             raise RefusedError(grpc.StatusCode.NOT_FOUND, "LINK_NOT_FOUND", f"There is no link {name}.")
-        link.mirror_topic_count = sum(topic.link == name for topic in self.topics.values())
+        live = [topic for topic in self.topics.values() if topic.state != v1.MIRROR_TOPIC_STATE_STOPPED]
+        link.mirror_topic_count = sum(topic.link == name for topic in live)
         return link
 
     def _topic(self, name: str, link: str) -> v1.MirrorTopic:
@@ -322,61 +412,6 @@ class FakeEngine:
         if topic is None or link not in {"", topic.link}:
             raise RefusedError(grpc.StatusCode.NOT_FOUND, "MIRROR_TOPIC_NOT_FOUND", f"There is no mirror topic {name}.")
         return topic
-
-
-def _check_link(link: v1.Link, minimum: int) -> None:
-    if not _NAME.match(link.name):
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME", f"{link.name!r} is no name.", "link.name")
-    _check_security(link.remote_cluster)
-    for key in link.config:
-        if key not in _PROPERTIES:
-            raise RefusedError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "UNKNOWN_PROPERTY",
-                f"There is no property {key}.",
-                f'link.config["{key}"]',
-            )
-    if 0 < link.topic_config_sync.interval_ms < minimum:
-        raise RefusedError(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            "INTERVAL_TOO_SHORT",
-            f"At least {minimum} ms.",
-            "link.topic_config_sync.interval_ms",
-        )
-
-
-def _check_security(remote: v1.RemoteCluster) -> None:
-    is_sasl = remote.security_protocol == "SASL_PLAINTEXT"
-    if is_sasl != remote.HasField("sasl"):
-        raise RefusedError(
-            grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "sasl does not fit.", "link.remote_cluster.sasl"
-        )
-    for name in ("mechanism", "username", "password") if is_sasl else ():
-        if not getattr(remote.sasl, name):
-            where = f"link.remote_cluster.sasl.{name}"
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID", f"sasl needs a {name}.", where)
-
-
-def _shown(link: v1.Link) -> v1.Link:
-    """Answers a link as the API shows it: without its password, and with what is another thing at every reading."""
-    shown = v1.Link()
-    shown.CopyFrom(link)
-    if shown.remote_cluster.HasField("sasl"):
-        shown.remote_cluster.sasl.ClearField("password")
-    shown.gap_filling = v1.GAP_FILLING_MARKERS
-    shown.state_since.GetCurrentTime()
-    return shown
-
-
-def _fill_link(link: v1.Link) -> None:
-    link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
-    link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
-    link.mirror_start_offset = link.mirror_start_offset or "earliest"
-    link.topic_config_sync.interval_ms = link.topic_config_sync.interval_ms or 5000
-    link.acl_sync.interval_ms = link.acl_sync.interval_ms or 5000
-    link.consumer_offset_sync.interval_ms = link.consumer_offset_sync.interval_ms or 30_000
-    if not link.topic_config_sync.include:
-        link.topic_config_sync.include.extend(_DEFAULT_INCLUDE)
 
 
 def _copy_field(source: Any, target: Any, path: str) -> None:

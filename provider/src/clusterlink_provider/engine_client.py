@@ -135,10 +135,10 @@ class EngineClient:
         request = v1.GetMirrorTopicRequest(name=name, link=link)
         return self._found(self._topics.GetMirrorTopic, request, READ_SECONDS, f"read the mirror topic {name}")
 
-    def list_mirror_topics(self, link: str) -> Sequence[v1.MirrorTopic]:
-        """Lists the mirror topics of a link."""
+    def list_mirror_topics(self, link: str = "") -> Sequence[v1.MirrorTopic]:
+        """Lists the mirror topics of a link, or all."""
         request = v1.ListMirrorTopicsRequest(link=link)
-        what = f"list the mirror topics of the link {link}"
+        what = f"list the mirror topics of the link {link}" if link else "list the mirror topics"
         answer: v1.ListMirrorTopicsResponse = self._call(self._topics.ListMirrorTopics, request, READ_SECONDS, what)
         return answer.mirror_topics
 

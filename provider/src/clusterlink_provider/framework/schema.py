@@ -121,6 +121,11 @@ class Schema:
         return (path[0], Key(step) if isinstance(step, str) else step)
 
 
+def computed(description: str, kind: Type) -> Attribute:
+    """Makes an attribute that the provider fills and nobody sets."""
+    return Attribute(description=description, type=kind, computed=True)
+
+
 def _check(name: str, attribute: Attribute) -> None:
     if not _NAME.match(name):
         raise ValueError(f"{name!r} is not a name for an attribute")

@@ -3,7 +3,7 @@
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
-from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.framework.schema import Schema, computed
 from clusterlink_provider.resources.session import Session, require
 
 
@@ -14,16 +14,10 @@ class EngineDataSource:
     schema = Schema(
         description="The engine that the provider talks to.",
         attributes={
-            "version": Attribute(description="Version of the engine, as `0.1.0`.", type=cty.STRING, computed=True),
-            "local_cluster_id": Attribute(
-                description="Id of the local cluster, where the mirror topics live.", type=cty.STRING, computed=True
-            ),
-            "max_links": Attribute(
-                description="Links that the local cluster may have.", type=cty.NUMBER, computed=True
-            ),
-            "min_sync_interval_ms": Attribute(
-                description="Shortest interval of any sync, in milliseconds.", type=cty.NUMBER, computed=True
-            ),
+            "version": computed("Version of the engine, as `0.1.0`.", cty.STRING),
+            "local_cluster_id": computed("Id of the local cluster, where the mirror topics live.", cty.STRING),
+            "max_links": computed("Links that the local cluster may have.", cty.NUMBER),
+            "min_sync_interval_ms": computed("Shortest interval of any sync, in milliseconds.", cty.NUMBER),
         },
     )
 

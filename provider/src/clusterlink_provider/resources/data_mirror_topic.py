@@ -8,7 +8,7 @@ from clusterlink_provider.framework.cty import Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
-from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.framework.schema import Attribute, Schema, computed
 from clusterlink_provider.resources import mirror_topic_convert
 from clusterlink_provider.resources.session import Session, require
 
@@ -31,15 +31,12 @@ _COPIED: Final = (
     "source_topic",
     "status",
     "observed_status",
+    "direction",
     "error",
     "replication_factor",
     "source_topic_id",
     "config",
 )
-
-
-def _computed(description: str, kind: cty.Type) -> Attribute:
-    return Attribute(description=description, type=kind, computed=True)
 
 
 class MirrorTopicDataSource:
@@ -51,17 +48,23 @@ class MirrorTopicDataSource:
         attributes={
             "link": Attribute(description="Name of the link.", type=cty.STRING, required=True),
             "name": Attribute(description="Name of the mirror topic.", type=cty.STRING, required=True),
-            "source_topic": _computed("Name of the topic on the remote cluster.", cty.STRING),
-            "status": _computed("What is wanted: `ACTIVE` or `PAUSED`; `FAILED` if it cannot be had.", cty.STRING),
-            "observed_status": _computed("State by the engine's name.", cty.STRING),
-            "state_detail": _computed("What it waits for, in a sentence; null if for nothing.", cty.STRING),
-            "error": _computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
-            "replication_factor": _computed("Copies of each partition on the local cluster.", cty.NUMBER),
-            "source_topic_id": _computed("Id of the source topic on the remote cluster.", cty.STRING),
-            "config": _computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
-            "automatic": _computed("Whether the link made it by itself (`auto_create_mirror_topics`).", cty.BOOL),
-            "lag": _computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
-            "partitions": _computed(
+            "source_topic": computed("Name of the topic on the remote cluster.", cty.STRING),
+            "status": computed(
+                "What is wanted: `ACTIVE`, `PAUSED`, `PROMOTED` or `FAILED_OVER`; `FAILED` if it cannot be had.",
+                cty.STRING,
+            ),
+            "observed_status": computed("State by the engine's name.", cty.STRING),
+            "direction": computed(
+                "Which topic is the mirror: `REMOTE_TO_LOCAL`, or `LOCAL_TO_REMOTE` once it was reversed.", cty.STRING
+            ),
+            "state_detail": computed("What it waits for, in a sentence; null if for nothing.", cty.STRING),
+            "error": computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
+            "replication_factor": computed("Copies of each partition on the local cluster.", cty.NUMBER),
+            "source_topic_id": computed("Id of the source topic on the remote cluster.", cty.STRING),
+            "config": computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
+            "automatic": computed("Whether the link made it by itself (`auto_create_mirror_topics`).", cty.BOOL),
+            "lag": computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
+            "partitions": computed(
                 "The partitions: first and next offset of the mirror, high watermark of the source, lag in records, offset "
                 "up to which the source's transactions are decided (each null while not known), whether an open transaction "
                 "is all that the mirror waits for, offsets that were filled since the engine copies the partition, offsets "

@@ -205,14 +205,15 @@ SCHEMA = Schema(
             validators=(checks.legal_name,),
         ),
         "mode": Attribute(
-            description="Which end the local cluster is. Default `DESTINATION` (it holds the mirror topics), the only "
-            "value in this version. A change replaces the link.",
+            description="Which end the local cluster is: `DESTINATION` (it holds the mirror topics) or `BIDIRECTIONAL` (so it "
+            "begins, and the direction of each mirror topic can be turned; not together with `topic_prefix`). Default "
+            "`DESTINATION`. A change replaces the link.",
             type=cty.STRING,
             optional=True,
             computed=True,
             default="DESTINATION",
             replace=True,
-            validators=(checks.one_of("DESTINATION", later=("BIDIRECTIONAL", "SOURCE")),),
+            validators=(checks.one_of("DESTINATION", "BIDIRECTIONAL", later=("SOURCE",)),),
         ),
         "remote_cluster": Attribute(
             description="The Kafka cluster at the other end.", required=True, nested=_REMOTE_CLUSTER

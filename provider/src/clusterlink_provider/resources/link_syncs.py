@@ -1,4 +1,4 @@
-"""What of a link's syncs must fit together: found in the configuration, whatever else is not known yet."""
+"""What of a link's mode, prefix and syncs must fit together: found in the configuration, whatever else is not known yet."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,8 @@ _EXAMPLE = '{ name = "*", pattern_type = "LITERAL", filter_type = "INCLUDE" }'
 
 
 def validate(config: Object, diagnostics: Diagnostics) -> None:
-    """Reports what is enabled without filters, a prefix of groups without one of topics, and filters for internal topics."""
+    """Reports prefixes that the mode or another attribute rules out, what selects nothing, and filters for internal topics."""
+    _validate_prefixes(config, diagnostics)
     for name, filters in (("consumer_offset_sync", "group_filters"), ("auto_create_mirror_topics", "filters")):
         sync = config.get(name)
         if isinstance(sync, dict) and sync.get("enable") is True and _selects_nothing(sync.get(filters)):
@@ -31,13 +32,7 @@ def validate(config: Object, diagnostics: Diagnostics) -> None:
                 "The ACLs of the source would speak of other topics than the mirrors. Leave acl_sync or topic_prefix out.",
                 ("acl_sync", "enable"),
             )
-    groups, topics = config.get("consumer_offset_sync"), config.get("auto_create_mirror_topics")
-    if isinstance(groups, dict) and groups.get("group_prefix") is True and config.get("topic_prefix") is None:
-        diagnostics.error(
-            "Group prefix without topic prefix",
-            "Groups get the prefix of the topics. Set topic_prefix, or leave group_prefix out.",
-            ("consumer_offset_sync", "group_prefix"),
-        )
+    topics = config.get("auto_create_mirror_topics")
     if isinstance(topics, dict):
         for entry in _entries(topics.get("filters")):
             name = entry["name"]
@@ -48,6 +43,32 @@ def validate(config: Object, diagnostics: Diagnostics) -> None:
                     "not mirrored automatically.",
                     ("auto_create_mirror_topics", "filters"),
                 )
+
+
+def _validate_prefixes(config: Object, diagnostics: Diagnostics) -> None:
+    prefix, groups = config.get("topic_prefix"), config.get("consumer_offset_sync")
+    is_bidirectional = config.get("mode") == "BIDIRECTIONAL"
+    if is_bidirectional and is_known(prefix):
+        diagnostics.error(
+            "Topic prefix with both directions",
+            "A mirror topic of a BIDIRECTIONAL link can become the source, so both topics have one name. Leave topic_prefix "
+            "out.",
+            ("topic_prefix",),
+        )
+    if not isinstance(groups, dict) or groups.get("group_prefix") is not True:
+        return
+    if is_bidirectional:
+        diagnostics.error(
+            "Group prefix with both directions",
+            "Topics and groups of a BIDIRECTIONAL link have the same names on both clusters. Leave group_prefix out.",
+            ("consumer_offset_sync", "group_prefix"),
+        )
+    elif prefix is None:
+        diagnostics.error(
+            "Group prefix without topic prefix",
+            "Groups get the prefix of the topics. Set topic_prefix, or leave group_prefix out.",
+            ("consumer_offset_sync", "group_prefix"),
+        )
 
 
 def _selects_nothing(filters: Value) -> bool:

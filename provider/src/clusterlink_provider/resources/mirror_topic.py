@@ -10,8 +10,10 @@ from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnost
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
 from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
+from clusterlink_provider.resources import mirror_topic_return as returns
 from clusterlink_provider.resources.durations import timeout
-from clusterlink_provider.resources.mirror_topic_plan import MIRROR_ANEW
+from clusterlink_provider.resources.mirror_topic_convert import FINAL
+from clusterlink_provider.resources.mirror_topic_plan import MIRROR_ANEW, WAY_BACK
 from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
 
@@ -19,7 +21,7 @@ _DISPOSALS = {
     "KEEP_TOPIC": v1.TOPIC_DISPOSAL_KEEP_TOPIC,
     "DELETE_TOPIC": v1.TOPIC_DISPOSAL_DELETE_TOPIC,
 }
-
+_STOPS = {status: stop for stop, status in mirror_topic_convert.STOPS.items()}
 
 _PENDING = v1.MIRROR_TOPIC_STATE_PENDING_STOPPED
 _LOOK_SECONDS = 0.5
@@ -47,6 +49,7 @@ class MirrorTopicResource:
         if topic is None:
             context.state = None
         else:
+            returns.remember(context.private, topic)
             context.state = mirror_topic_convert.from_message(topic, planning.fill_defaults(SCHEMA, state))
 
     def plan(self, context: PlanContext[Session]) -> None:
@@ -65,6 +68,7 @@ class MirrorTopicResource:
             if found is not None:
                 context.state = mirror_topic_convert.from_message(found, planned)
             raise
+        returns.forget(context.private)  # of the object that this one may replace
         context.state = mirror_topic_convert.from_message(topic, planned)
         if topic.paused != message.paused:
             topic = session.client.set_mirror_topic_paused(topic.name, topic.link, message.paused, seconds=seconds)
@@ -82,12 +86,17 @@ class MirrorTopicResource:
             raise DiagnosticError.of(
                 "Mirror topic is gone", f"{prior['id']} was deleted by somebody else. Plan again to make it anew."
             )
+        if prior.get("direction") not in (None, mirror_topic_convert.direction(topic)):
+            context.state = mirror_topic_convert.from_message(topic, prior)
+            raise DiagnosticError.of(
+                returns.TITLE, f"The direction of {prior['id']} was turned after the plan was made. Plan again."
+            )
         # What only Terraform knows is taken over in any case: a failed mirror topic needs another `on_destroy` to be replaced.
         context.state = mirror_topic_convert.from_message(topic, planned)
-        stop = _stop_wanted(planned)
-        if topic.stop or stop:
-            self._stop(context, session, topic, stop)
+        if planned["status"] in FINAL or context.state["status"] in FINAL:
+            self._stop(context, session, topic)
             return
+        returns.forget(context.private)
         _refuse_failed(topic)
         message = mirror_topic_convert.to_message(planned)
         try:
@@ -109,21 +118,24 @@ class MirrorTopicResource:
         context: ApplyContext[Session],
         session: Session,
         topic: v1.MirrorTopic,
-        stop: v1.MirrorTopicStop.ValueType,
     ) -> None:
         """Promotes a mirror topic or fails it over, and waits until that is done."""
         planned, prior = context.planned, context.prior or {}
         wanted, found = planned["status"], mirror_topic_convert.status(topic)
         may_fail_over = found == "PROMOTED" and wanted == "FAILED_OVER" and topic.state == _PENDING
-        if topic.stop and wanted != found and not may_fail_over:
+        if found in FINAL and wanted != found and not may_fail_over:
             raise DiagnosticError.of(
                 "Mirror topic is stopped for good",
-                f"{prior['id']} is {found}: it is a topic like any other, and nothing makes it a mirror topic again. "
-                f'Set status = "{found}", or remove the resource (the topic stays).',
+                f'{prior["id"]} is {found}: it is a topic like any other. Set status = "{found}", or remove the resource '
+                f"(the topic stays). {WAY_BACK}",
                 ("status",),
             )
+        if returns.asks_for_nothing_new(context.private, found, wanted):
+            state = mirror_topic_convert.from_message(topic, prior)
+            raise DiagnosticError.of(returns.TITLE, returns.refusal(context.private, state), ("status",))
         seconds = timeout(planned, "update")
         deadline = time.monotonic() + seconds
+        stop = _STOPS[wanted]
         if topic.stop != stop:
             topic = session.client.stop_mirror_topic(topic.name, topic.link, stop, seconds=seconds)
         while topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
@@ -137,6 +149,7 @@ class MirrorTopicResource:
                 )
             time.sleep(_LOOK_SECONDS)
             topic = session.client.get_mirror_topic(topic.name, topic.link) or topic
+        returns.remember(context.private, topic)
         context.state = mirror_topic_convert.from_message(topic, planned)
 
     def delete(self, context: ApplyContext[Session]) -> None:
@@ -155,11 +168,6 @@ class MirrorTopicResource:
                 f'Expected "<link>/<mirror topic>", for example "from-primary/orders", got "{identifier}".',
             )
         return {"id": identifier, "link": link, "name": name}
-
-
-def _stop_wanted(planned: Object) -> v1.MirrorTopicStop.ValueType:
-    stops = {status: stop for stop, status in mirror_topic_convert.STOPS.items()}
-    return stops.get(planned["status"], v1.MIRROR_TOPIC_STOP_UNSPECIFIED)
 
 
 def _find(session: Session, wanted: v1.MirrorTopic) -> v1.MirrorTopic | None:

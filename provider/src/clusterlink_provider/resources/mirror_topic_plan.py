@@ -5,20 +5,25 @@ from typing import Final
 import grpc
 
 from clusterlink_provider.engine_client import EngineError
-from clusterlink_provider.framework import cty
+from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.cty import Unknown
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
 from clusterlink_provider.resources import mirror_topic_convert
+from clusterlink_provider.resources import mirror_topic_return as returns
 from clusterlink_provider.resources.checks import TOPIC_NAME_LIMIT
+from clusterlink_provider.resources.mirror_topic_convert import FINAL, REVERSED
+from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
 from clusterlink_provider.resources.session import Session
 
 # On the worst night, with the source gone, a plan must not take longer than this per new mirror topic.
 _CHECK_SECONDS: Final = 3.0
 
-# Statuses that no way leads out of.
-_FINAL: Final = ("PROMOTED", "FAILED_OVER")
+WAY_BACK: Final = (
+    "Terraform never makes it a mirror topic again; on a BIDIRECTIONAL link `clusterlink mirror truncate-and-restore` makes "
+    "the other topic its mirror."
+)
 
 MIRROR_ANEW: Final = (
     'To delete it and mirror again from the start: set on_destroy = "DELETE_TOPIC" and apply (that is taken over although the '
@@ -27,8 +32,10 @@ MIRROR_ANEW: Final = (
 
 
 def plan(context: PlanContext[Session]) -> None:
-    """Checks a planned create or update; a destroy has no rules."""
+    """Checks a planned create, update or destroy."""
     planned, session = context.planned, context.session
+    if context.prior is not None and (planned is None or context.replace):
+        _warn_of_deletion(context, context.prior)
     if planned is None:
         return
     if session is not None:
@@ -49,39 +56,68 @@ def plan(context: PlanContext[Session]) -> None:
         _ask_about_update(context, session, planned, prior)
 
 
+def _warn_of_deletion(context: PlanContext[Session], prior: Object) -> None:
+    is_mirror = prior.get("direction") == REVERSED and prior.get("status") not in FINAL
+    if is_mirror and prior.get("on_destroy") == "DELETE_TOPIC":
+        context.diagnostics.warning(
+            "A topic of the remote cluster is deleted",
+            f"{prior['id']} was reversed: its mirror is the topic {prior['source_topic']} on the remote cluster of the link "
+            f'{prior["link"]}, which is deleted with its data (on_destroy = "DELETE_TOPIC"). The topic {prior["name"]} on the '
+            "local cluster stays.",
+        )
+
+
 def _plan_status(context: PlanContext[Session], planned: Object) -> None:
     """Says what is final, and what cannot be had."""
     wanted, prior = planned["status"], context.prior
     if isinstance(wanted, Unknown):
         return
     if prior is None or context.replace:
-        if wanted in _FINAL:
+        if wanted in FINAL:
             context.diagnostics.error(
                 "Nothing to stop yet",
                 f'A mirror topic begins as ACTIVE or PAUSED. Make it first, and set status = "{wanted}" when it is there.',
                 ("status",),
             )
         return
-    found = prior.get("status")
-    if wanted == found:
+    found = prior["status"]
+    if found in FINAL:
+        if wanted != found and not (found == "PROMOTED" and wanted == "FAILED_OVER"):
+            context.diagnostics.warning(
+                "Mirror topic is stopped for good",
+                f"{prior['id']} is {found}: a topic like any other. Apply will refuse to make it {wanted}; set "
+                f'status = "{found}", or remove the resource (the topic stays). {WAY_BACK}',
+                ("status",),
+            )
+    elif wanted in FINAL:
+        _plan_stop(context, prior, wanted)
+    elif returns.has_returned(context.private, found):
+        # Without a change there is no apply, and then the next failover of the configuration would count as the last one.
+        context.planned = planning.open_computed(SCHEMA, prior, planned, context.config)
+        context.diagnostics.warning(
+            returns.TITLE,
+            f"{returns.explanation(context.private, prior)} Apply takes note of that, so that it can be promoted or failed "
+            "over anew.",
+            ("status",),
+        )
+
+
+def _plan_stop(context: PlanContext[Session], prior: Object, wanted: str) -> None:
+    if returns.asks_for_nothing_new(context.private, prior["status"], wanted):
+        context.diagnostics.warning(returns.TITLE, returns.refusal(context.private, prior), ("status",))
         return
-    if found in _FINAL and not (found == "PROMOTED" and wanted == "FAILED_OVER"):
-        context.diagnostics.warning(
-            "Mirror topic is stopped for good",
-            f"{prior['id']} is {found}: a topic like any other. Apply will refuse to make it {wanted}; set "
-            f'status = "{found}", or remove the resource (the topic stays).',
-            ("status",),
-        )
-    elif wanted in _FINAL:
-        meaning = {
-            "PROMOTED": "as soon as it has everything that its source has; stop the producers there first",
-            "FAILED_OVER": "at once, with what it has; what is missing stays at the source",
-        }
-        context.diagnostics.warning(
-            "This is final",
-            f"{prior['id']} becomes a topic like any other, {meaning[wanted]}. Nothing makes it a mirror topic again.",
-            ("status",),
-        )
+    meaning = {
+        "PROMOTED": "as soon as it has everything that its source has; stop the producers there first",
+        "FAILED_OVER": "at once, with what it has; what is missing stays at the source",
+    }
+    mirror = prior["id"]
+    if prior.get("direction") == REVERSED:
+        mirror = f"{mirror} was reversed: the topic {prior['source_topic']} on the remote cluster"
+    context.diagnostics.warning(
+        "This is final",
+        f"{mirror} becomes a topic like any other, {meaning[wanted]}. {WAY_BACK}",
+        ("status",),
+    )
 
 
 def _plan_name(context: PlanContext[Session], session: Session, planned: Object) -> None:

@@ -38,8 +38,9 @@ SCHEMA = Schema(
         ),
         "status": Attribute(
             description="What is wanted: `ACTIVE`, `PAUSED`, `PROMOTED` (a topic like any other, once it has everything that "
-            "its source has) or `FAILED_OVER` (the same at once, with what it has). Default `ACTIVE`. The last two are final. "
-            "Shows `FAILED` when the mirror topic cannot go on by itself. A change is made in place.",
+            "its source has) or `FAILED_OVER` (the same at once, with what it has). Default `ACTIVE`. The last two are final: "
+            "only the command line makes it a mirror topic again, on a BIDIRECTIONAL link. Shows `FAILED` when the mirror "
+            "topic cannot go on by itself. A change is made in place.",
             type=cty.STRING,
             optional=True,
             computed=True,
@@ -66,7 +67,8 @@ SCHEMA = Schema(
         ),
         "on_destroy": Attribute(
             description="What destroy does with the topic. Default `KEEP_TOPIC`: detaches it and keeps its data; "
-            "`DELETE_TOPIC` deletes both. A change touches nothing.",
+            "`DELETE_TOPIC` deletes both. Of a reversed mirror topic that is the topic on the remote cluster. A change touches "
+            "nothing.",
             type=cty.STRING,
             optional=True,
             computed=True,
@@ -96,7 +98,14 @@ SCHEMA = Schema(
             description="State as last seen, by the engine's name: `CREATING`, `SEEDING` (offsets that the source has no "
             "records for any more are being filled; do not read the topic yet), `ACTIVE`, `PAUSED`, `LINK_PAUSED`, "
             "`SOURCE_UNAVAILABLE`, `FAILED`, `LINK_FAILED`, `PENDING_STOPPED` (being promoted or failed "
-            "over) or `STOPPED`. It comes and goes by itself and is no reason for a change.",
+            "over), `STOPPED`, `PENDING_SYNCHRONIZE`, `PENDING_MIRROR` (being reversed), `PENDING_SETUP_FOR_RESTORE` or "
+            "`PENDING_RESTORE` (being restored). It comes and goes by itself and is no reason for a change.",
+            type=cty.STRING,
+            computed=True,
+        ),
+        "direction": Attribute(
+            description="Which of the two topics is the mirror: `REMOTE_TO_LOCAL`, or `LOCAL_TO_REMOTE` once it was reversed, "
+            "by the command line or the API. No reason for a change.",
             type=cty.STRING,
             computed=True,
         ),

@@ -15,7 +15,9 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import DataSource, Resource
 from clusterlink_provider.framework.schema import Attribute, Schema
 from clusterlink_provider.resources.data_engine import EngineDataSource
+from clusterlink_provider.resources.data_link import LinkDataSource, LinksDataSource
 from clusterlink_provider.resources.data_mirror_topic import MirrorTopicDataSource
+from clusterlink_provider.resources.data_mirror_topics import MirrorTopicsDataSource
 from clusterlink_provider.resources.link import LinkResource
 from clusterlink_provider.resources.mirror_topic import MirrorTopicResource
 from clusterlink_provider.resources.session import Session
@@ -53,7 +55,13 @@ class ClusterlinkProvider:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
         resources: tuple[Resource[Session], ...] = (LinkResource(), MirrorTopicResource())
-        sources: tuple[DataSource[Session], ...] = (EngineDataSource(), MirrorTopicDataSource())
+        sources: tuple[DataSource[Session], ...] = (
+            EngineDataSource(),
+            LinkDataSource(),
+            LinksDataSource(),
+            MirrorTopicDataSource(),
+            MirrorTopicsDataSource(),
+        )
         self.resources: Mapping[str, Resource[Session]] = {item.type_name: item for item in resources}
         self.data_sources: Mapping[str, DataSource[Session]] = {item.type_name: item for item in sources}
 
