@@ -18,7 +18,10 @@ from clusterlink_engine.errors import ClusterlinkError
 ENVIRONMENT_PREFIX = "CLUSTERLINK_"
 
 # Read by other programs of the project, so not settings of the engine.
-_FOREIGN_VARIABLES = ("CLUSTERLINK_ENDPOINT", "CLUSTERLINK_TOKEN", "CLUSTERLINK_TERRAFORM_", "CLUSTERLINK_TEST_")
+_FOREIGN_VARIABLES = (
+    *("CLUSTERLINK_ENDPOINT", "CLUSTERLINK_TOKEN", "CLUSTERLINK_REMOTE_PASSWORD"),
+    *("CLUSTERLINK_TERRAFORM_", "CLUSTERLINK_TEST_"),
+)
 
 
 class SettingsError(ClusterlinkError):

@@ -38,8 +38,8 @@ PROPERTIES: Mapping[str, Property] = {
     )
 }
 
-# Properties of Cluster Linking that are attributes here.
-_ATTRIBUTES = {
+# Properties of Cluster Linking that are attributes here, with the attribute.
+ATTRIBUTES: Mapping[str, str] = {
     "bootstrap.servers": "remote_cluster.bootstrap_servers",
     "security.protocol": "remote_cluster.security_protocol",
     "sasl.mechanism": "remote_cluster.sasl.mechanism",
@@ -74,8 +74,8 @@ def check_config(config: Mapping[str, str], field: str) -> None:
         entry = PROPERTIES.get(name)
         if entry is None:
             hint = (
-                f"it is the attribute {_ATTRIBUTES[name]}"
-                if name in _ATTRIBUTES
+                f"it is the attribute {ATTRIBUTES[name]}"
+                if name in ATTRIBUTES
                 else "known are " + ", ".join(PROPERTIES)
             )
             raise InvalidArgumentError(f'The property "{name}" cannot be set here: {hint}.', field=at)

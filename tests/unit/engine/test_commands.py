@@ -1,0 +1,216 @@
+"""The commands of an operator against the engine in memory: waiting, cancelling, asking, passwords."""
+
+import getpass
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterlink_engine.cli import main, mirror_transitions
+from clusterlink_proto import v1
+from tests.support.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """An engine with a link of both directions and a mirror topic on it; commands find it and look often."""
+    engine = FakeEngine().start()
+    engine.create_source_topic("orders")
+    engine.links["dr"] = v1.Link(name="dr", mode=v1.LINK_MODE_BIDIRECTIONAL)
+    engine.topics["orders"] = v1.MirrorTopic(
+        link="dr",
+        name="orders",
+        source_topic="orders",
+        state=v1.MIRROR_TOPIC_STATE_ACTIVE,
+        direction=v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL,
+    )
+    engine.truncations = [
+        v1.PartitionTruncation(partition=0, offset_truncated_to=100, messages_truncated=0),
+        v1.PartitionTruncation(partition=1, offset_truncated_to=120, messages_truncated=17),
+    ]
+    monkeypatch.setenv("CLUSTERLINK_ENDPOINT", engine.endpoint)
+    monkeypatch.setattr(mirror_transitions, "_LOOK_SECONDS", 0.01)
+    yield engine
+    engine.stop()
+
+
+def run(*arguments: str) -> int:
+    return main.main(arguments)
+
+
+def stopped(engine: FakeEngine) -> None:
+    topic = engine.topics["orders"]
+    topic.state, topic.stop = v1.MIRROR_TOPIC_STATE_STOPPED, v1.MIRROR_TOPIC_STOP_FAILOVER
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody has typed already."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+
+
+@pytest.mark.parametrize(("verb", "state"), [("reverse-and-start", "ACTIVE"), ("reverse-and-pause", "PAUSED")])
+def test_reversing_waits_until_the_direction_is_turned(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str, state: str
+) -> None:
+    assert run("mirror", verb, "orders", "--dry-run") == 0
+    assert "REMOTE_TO_LOCAL" in capsys.readouterr().out
+    assert engine.topics["orders"].stop == v1.MIRROR_TOPIC_STOP_UNSPECIFIED
+    assert run("mirror", verb, "orders", "-o", "json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["direction"], shown["state"]) == ("MIRROR_DIRECTION_LOCAL_TO_REMOTE", f"MIRROR_TOPIC_STATE_{state}")
+    assert run("mirror", "list") == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["orders", "dr", "orders", "LOCAL_TO_REMOTE", state]
+
+
+def test_what_is_waited_for_is_said_once_and_can_be_cancelled(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.waits_for = "producers still write to partition 0"
+    assert run("mirror", "reverse-and-start", "orders", "--no-wait") == 0
+    assert "PENDING_SYNCHRONIZE" in capsys.readouterr().out
+    looks: list[float] = []
+
+    def cancelled_by_somebody_else(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            assert run("mirror", "reverse-and-start", "orders", "--cancel") == 0
+
+    monkeypatch.setattr(time, "sleep", cancelled_by_somebody_else)
+    assert run("mirror", "reverse-and-start", "orders") == 1
+    assert capsys.readouterr().err == (
+        "waiting: producers still write to partition 0\n"
+        "clusterlink: orders is a mirror topic as before: somebody cancelled it.\n"
+    )
+
+
+def test_an_interrupt_leaves_it_to_the_engine(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.waits_for = "something"
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    assert run("mirror", "promote", "orders") == 1
+    assert "the engine goes on with it" in capsys.readouterr().err
+    assert engine.topics["orders"].stop == v1.MIRROR_TOPIC_STOP_PROMOTE
+
+
+def test_a_link_of_one_direction_does_not_go_back(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.links["dr"].mode = v1.LINK_MODE_DESTINATION
+    assert run("mirror", "reverse-and-start", "orders") == 1
+    assert capsys.readouterr().err == "clusterlink: The link dr has one direction.\n"
+
+
+def test_what_a_restore_discards_is_shown(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped(engine)
+    assert run("mirror", "truncate-and-restore", "orders", "--dry-run") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["PARTITION", "TRUNCATED", "TO", "DISCARDED"],
+        ["0", "100", "0"],
+        ["1", "120", "17"],
+    ]
+    assert run("mirror", "truncate-and-restore", "orders", "--dry-run", "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["messages_truncated"] == "17"
+    assert engine.topics["orders"].state == v1.MIRROR_TOPIC_STATE_STOPPED
+
+
+def test_nothing_is_discarded_unless_somebody_agrees(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(engine)
+    no_terminal(monkeypatch)
+    assert run("mirror", "truncate-and-restore", "orders") == 2
+    printed = capsys.readouterr().err
+    assert "on the remote cluster is deleted" in printed
+    assert "17 offsets that it has alone are discarded" in printed
+    assert printed.endswith("clusterlink: there is no terminal to ask at; give --yes if that is meant\n")
+    for answer in ("n\n", "\n", ""):
+        terminal(monkeypatch, answer)
+        assert run("mirror", "truncate-and-restore", "orders") == 1
+        assert capsys.readouterr().err.endswith("Go on? [y/N] clusterlink: nothing was changed.\n")
+    assert "TruncateAndRestoreMirrorTopic" not in engine.calls
+
+
+@pytest.mark.parametrize("arguments", [["--yes"], []])
+def test_a_restore_is_waited_for(
+    engine: FakeEngine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    stopped(engine)
+    terminal(monkeypatch, "y\n")
+    assert run("mirror", "truncate-and-restore", "orders", *arguments) == 0
+    printed = capsys.readouterr()
+    assert ("Go on?" in printed.err) == (not arguments)
+    assert dict(line.split(None, 1) for line in printed.out.splitlines()[:5])["direction"] == "LOCAL_TO_REMOTE"
+
+
+def test_a_topic_is_only_deleted_with_its_mirror_if_somebody_agrees(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.topics["orders"].direction = v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE
+    no_terminal(monkeypatch)
+    assert run("mirror", "delete", "orders", "--delete-topic") == 2
+    assert "on the remote cluster is deleted with its data" in capsys.readouterr().err
+    assert run("mirror", "delete", "orders", "--delete-topic", "--yes") == 0
+    assert engine.disposals == {"orders": v1.TOPIC_DISPOSAL_DELETE_TOPIC}
+
+
+CREATE = ("link", "create", "new", "--remote-bootstrap-server", "b:9092", "--username", "u")
+SASL = ("--config", "security.protocol=SASL_PLAINTEXT,sasl.mechanism=PLAIN")
+
+
+def test_a_password_comes_from_a_file_the_environment_or_a_terminal(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    no_terminal(monkeypatch)
+    assert run(*CREATE, *SASL) == 2
+    assert "--password-file or $CLUSTERLINK_REMOTE_PASSWORD" in capsys.readouterr().err
+    monkeypatch.setenv("CLUSTERLINK_REMOTE_PASSWORD", "of the environment")
+    assert run(*CREATE, *SASL) == 0
+    (tmp_path / "secret").write_text("of the file\n")
+    assert run("link", "update", "new", "--password-file", str(tmp_path / "secret")) == 0
+    monkeypatch.delenv("CLUSTERLINK_REMOTE_PASSWORD")
+    terminal(monkeypatch, "")
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"of the terminal ({prompt.strip()})")
+    assert run("link", "update", "new", "--config", "sasl.mechanism=SCRAM-SHA-512") == 0
+    assert engine.passwords["new"] == ["of the environment", "of the file", "of the terminal (Password of u:)"]
+    # And without SASL there is none.
+    assert run("link", "configuration", "update", "new", "--config", "security.protocol=,sasl.mechanism=") == 0
+    assert not engine.links["new"].remote_cluster.HasField("sasl")
+    assert "of the" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["link", "update", "dr"], "nothing to change"),
+        (["link", "update", "dr", "--config", "nonsense"], "no property"),
+        (["link", "update", "dr", "--config-file", "/nonexistent"], "/nonexistent: cannot be read"),
+        (["link", "update", "dr", "--config", "acl.sync.ms=soon"], "whole number"),
+    ],
+)
+def test_wrong_arguments_have_a_line_and_an_exit_code_of_their_own(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("clusterlink: ")
+    assert words in line
