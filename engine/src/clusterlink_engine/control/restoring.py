@@ -105,6 +105,7 @@ class Restores:
                 committed = await _committed(old.cluster, mirror.source_topic)
                 await self._check_idle(old, mirror.source_topic, committed)
                 saved = SavedOffsets(name=name, offsets=_clamped(committed, mirror.end_offsets))
+                await old.topics.known_settings()  # while it is there: it may be the only topic of its cluster
             if validate_only:
                 return mirror, truncations
             turned = await self._turned(mirror, kept, discarded, old, start or EARLIEST)
