@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from tests.support import produce, topics
@@ -54,6 +55,95 @@ def test_looking_pausing_promoting_and_failing_over(
     assert "STOPPED" in _run(engine, "mirror", "failover", other).stdout
     refused = _run(engine, "mirror", "failover", other, code=1)
     assert refused.stderr == f'clusterlink: The topic "{other}" has already stopped its mirror from "link".\n'
+
+
+def test_making_changing_and_deleting(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    tmp_path: Path,
+) -> None:
+    engine = start_engine()
+    filters = '{"groupFilters":[{"name":"app","patternType":"PREFIXED","filterType":"INCLUDE"}]}'
+    (tmp_path / "groups.json").write_text(filters)
+    (tmp_path / "link.properties").write_text("# slower than usual\ntopic.config.sync.ms=9000\n")
+    create = [
+        *("link", "create", "link", "--source-bootstrap-server", source_cluster.bootstrap_servers),
+        *("--config", "cluster.link.prefix=p.,consumer.offset.sync.enable=true,request.timeout.ms=20000"),
+        *("--config-file", str(tmp_path / "link.properties")),
+        *("--consumer-group-filters-json-file", str(tmp_path / "groups.json")),
+    ]
+    _run(engine, *create, "--dry-run")
+    assert json.loads(_run(engine, "link", "list", "-o", "json").stdout)["links"] == []
+    assert "ACTIVE" in _run(engine, *create).stdout
+    _run(engine, "link", "update", "link", "--config", "topic.config.sync.include=retention.ms,segment.bytes")
+    _run(engine, "link", "configuration", "update", "link", "--config", "acl.sync.ms=7000,request.timeout.ms=")
+    listed = json.loads(_run(engine, "link", "configuration", "list", "link", "-o", "json").stdout)
+    values = {entry["name"]: entry["value"] for entry in listed}
+    assert values["consumer.offset.group.filters"] == filters
+    assert values["topic.config.sync.include"] == "retention.ms,segment.bytes"
+    assert (values["topic.config.sync.ms"], values["acl.sync.ms"]) == ("9000", "7000")
+    assert (values["request.timeout.ms"], values["cluster.link.prefix"]) == ("30000", "p.")
+    assert {entry["name"] for entry in listed if entry["read_only"] == "yes"} >= {"cluster.link.prefix", "link.mode"}
+    refused = _run(engine, "link", "configuration", "update", "link", "--config", "cluster.link.prefix=q.", code=1)
+    assert "cannot be changed" in refused.stderr
+
+    topics.create(source_cluster.bootstrap_servers, topic_name)
+    produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(100, 1))
+    mirror = ("mirror", "create", topic_name, "--link", "link", "--config", "min.cleanable.dirty.ratio=0.4")
+    name = f"p.{topic_name}"
+    assert name in _run(engine, *mirror, "--dry-run").stdout
+    assert _run(engine, "mirror", "list").stdout.splitlines()[1:] == []
+    _run(engine, *mirror)
+    assert_becomes_equal(source_cluster, destination_cluster, topic_name, name)
+    listed_mirror = _run(engine, "mirror", "list").stdout.splitlines()[1].split()
+    assert listed_mirror == [name, "link", topic_name, "REMOTE_TO_LOCAL", "ACTIVE"]
+    assert "delete them first" in _run(engine, "link", "delete", "link", code=1).stderr
+    _run(engine, "mirror", "delete", name)
+    assert topics.exists(destination_cluster.bootstrap_servers, name)
+    _run(engine, "mirror", "create", name, "--source-topic", topic_name, "--link", "link", "--config", mirror[-1])
+    _run(engine, "mirror", "delete", name, "--delete-topic", "--yes")
+    assert not topics.exists(destination_cluster.bootstrap_servers, name)
+    _run(engine, "link", "delete", "link")
+    assert _run(engine, "link", "list").stdout.splitlines()[1:] == []
+
+
+def test_going_back(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """Failed over, the old primary restored with what it had alone discarded, and home again."""
+    here, there = source_cluster.bootstrap_servers, destination_cluster.bootstrap_servers
+    topics.create(here, topic_name, partitions=2)
+    produce.write(here, topic_name, produce.varied(100, 2))
+    engine = start_engine()
+    _run(engine, "link", "create", "link", "--remote-bootstrap-server", here, "--mode", "BIDIRECTIONAL")
+    _run(engine, "mirror", "create", topic_name, "--link", "link")
+    assert_becomes_equal(source_cluster, destination_cluster, topic_name)
+    _run(engine, "mirror", "pause", topic_name)
+    produce.write(here, topic_name, [produce.Record(b"key", b"never mirrored", partition=1)] * 3)
+    _run(engine, "mirror", "failover", topic_name)
+    produce.write(there, topic_name, produce.varied(100, 2, seed=1))
+
+    shown = _run(engine, "mirror", "truncate-and-restore", topic_name, "--dry-run").stdout
+    assert [line.split()[-1] for line in shown.splitlines()] == ["DISCARDED", "0", "3"]
+    assert "give --yes" in _run(engine, "mirror", "truncate-and-restore", topic_name, code=2).stderr
+    assert engine.state(topic_name) == "STOPPED"
+    restored = json.loads(_run(engine, "mirror", "truncate-and-restore", topic_name, "--yes", "-o", "json").stdout)
+    assert (restored["direction"], restored["state"]) == (
+        "MIRROR_DIRECTION_LOCAL_TO_REMOTE",
+        "MIRROR_TOPIC_STATE_ACTIVE",
+    )
+    assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False)
+
+    own = topics.log_ends(there, topic_name)
+    _run(engine, "mirror", "reverse-and-start", topic_name, "--dry-run")
+    home = _run(engine, "mirror", "reverse-and-start", topic_name)
+    described = dict(line.split(None, 1) for line in home.stdout.splitlines()[:5])
+    assert (described["direction"], described["state"]) == ("REMOTE_TO_LOCAL", "ACTIVE")
+    assert "is a mirror topic as before" not in home.stderr
+    produce.write(here, topic_name, produce.varied(100, 2, seed=2))
+    assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False, own_until=own)
 
 
 def test_an_engine_that_is_not_there() -> None:

@@ -15,7 +15,11 @@ from clusterlink_proto import v1
 
 _LOOK_SECONDS = 0.5
 _REVERSING = (v1.MIRROR_TOPIC_STATE_PENDING_SYNCHRONIZE, v1.MIRROR_TOPIC_STATE_PENDING_MIRROR)
-_RESTORING = (v1.MIRROR_TOPIC_STATE_PENDING_SETUP_FOR_RESTORE, v1.MIRROR_TOPIC_STATE_PENDING_RESTORE)
+# A restore may have others in between: a cluster that is away for a moment.
+_RESTORED = (
+    *(v1.MIRROR_TOPIC_STATE_ACTIVE, v1.MIRROR_TOPIC_STATE_PAUSED),
+    *(v1.MIRROR_TOPIC_STATE_FAILED, v1.MIRROR_TOPIC_STATE_LINK_FAILED),
+)
 _TRUNCATION = ("PARTITION", "TRUNCATED TO", "DISCARDED")
 
 Step = Callable[[v1.MirrorTopic], bool]
@@ -112,7 +116,7 @@ def _truncate_and_restore(channel: grpc.Channel, options: argparse.Namespace) ->
     begun = ask(validate_only=False)
     if options.no_wait:
         return show(options, begun, _TRUNCATION, _truncations(begun))
-    return _end(options, _wait(channel, options, lambda mirror: mirror.state in _RESTORING))
+    return _end(options, _wait(channel, options, lambda mirror: mirror.state not in _RESTORED))
 
 
 def _truncations(answer: v1.TruncateAndRestoreMirrorTopicResponse) -> list[tuple[str, str, str]]:
@@ -145,4 +149,4 @@ def _cancelled(options: argparse.Namespace) -> int:
 
 def _end(options: argparse.Namespace, mirror: v1.MirrorTopic) -> int:
     show_mirror(options, mirror)
-    return EXIT_FAILURE if mirror.state == v1.MIRROR_TOPIC_STATE_FAILED else 0
+    return EXIT_FAILURE if mirror.error else 0
