@@ -9,6 +9,7 @@ from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineClient
 from tests.acceptance.engine import Engine
 from tests.acceptance.terraform import Terraform, blamed
+from tests.support.waiting import wait_until
 
 LINK = "clusterlink_link.primary"
 ORDERS = "clusterlink_mirror_topic.orders"
@@ -319,6 +320,38 @@ output "limit" { value = data.clusterlink_engine.this.max_links }
     state = applied.state
     assert state["data.clusterlink_engine.this"]["max_links"] == 10
     assert len(state["data.clusterlink_mirror_topic.orders"]["partitions"]) == 3
+
+
+def test_automatic_mirror_topics_are_listed_and_imported(
+    terraform: Terraform, engine: Engine, client: EngineClient
+) -> None:
+    engine.create_source_topic("auto-orders")
+    automatic = """
+  config                    = { "metadata.max.age.ms" = "500" }
+  auto_create_mirror_topics = {
+    enable  = true
+    filters = [{ name = "auto-", pattern_type = "PREFIXED", filter_type = "INCLUDE" }]
+  }
+"""
+    terraform.step(link(engine, automatic), {LINK: "create"})
+    wait_until(lambda: client.get_mirror_topic("auto-orders"), 60, "the link to make the mirror topic")
+    imported = """
+data "clusterlink_mirror_topics" "all" {}
+locals {
+  automatic = { for topic in data.clusterlink_mirror_topics.all.mirror_topics : topic.name => topic if topic.automatic }
+}
+import {
+  for_each = local.automatic
+  to       = clusterlink_mirror_topic.automatic[each.key]
+  id       = each.value.id
+}
+resource "clusterlink_mirror_topic" "automatic" {
+  for_each     = local.automatic
+  link         = each.value.link
+  source_topic = each.value.source_topic
+}
+"""
+    terraform.step(link(engine, automatic) + imported, {'clusterlink_mirror_topic.automatic["auto-orders"]': "import"})
 
 
 def test_invalid_source_topic_points_to_its_line(terraform: Terraform, engine: Engine) -> None:
