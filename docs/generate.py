@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from clusterlink_engine.model import topic_settings
-from clusterlink_engine.model.properties import PROPERTIES
+from clusterlink_engine.model.properties import ATTRIBUTES, PROPERTIES
 from clusterlink_engine.settings import Settings
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
@@ -35,6 +35,14 @@ def render() -> str:
         f"| `{entry.name}` | {entry.default} | {entry.least} to {entry.most} | {entry.meaning} |"
         for entry in PROPERTIES.values()
     ]
+    lines += [
+        "",
+        "## Properties of a link that are attributes",
+        "",
+        "By name on the command line, except `sasl.jaas.config`; by attribute in Terraform and the API:",
+        "",
+    ]
+    lines += ["| property | attribute |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in sorted(ATTRIBUTES.items()))]
     lines += ["", "## Settings of mirror topics", "", "Always the source's:", "", _names(topic_settings.ALWAYS), ""]
     lines += ["The source's if `topic_config_sync.include` names them, or if it names none:", ""]
     lines += [_names(topic_settings.CONFIGURABLE), "", "While mirroring, whatever the source has:", ""]
