@@ -1,4 +1,4 @@
 output "topics" {
-  description = "State of each topic by the engine's name, and which way it goes."
-  value       = { for name, topic in clusterlink_mirror_topic.copy : name => "${topic.observed_status} ${topic.direction}" }
+  description = "What is wanted of each topic. Its state and direction change by themselves, and an output of them would be a change in a plan."
+  value       = { for name, topic in clusterlink_mirror_topic.copy : name => topic.status }
 }

@@ -86,6 +86,7 @@ class MirrorTopicResource:
             raise DiagnosticError.of(
                 "Mirror topic is gone", f"{prior['id']} was deleted by somebody else. Plan again to make it anew."
             )
+        # What was planned speaks of the direction at that time: its status, and the ids of the two topics.
         if prior.get("direction") not in (None, mirror_topic_convert.direction(topic)):
             context.state = mirror_topic_convert.from_message(topic, prior)
             raise DiagnosticError.of(

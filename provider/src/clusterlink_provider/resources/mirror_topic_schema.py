@@ -108,6 +108,7 @@ SCHEMA = Schema(
             "by the command line or the API. No reason for a change.",
             type=cty.STRING,
             computed=True,
+            keep_prior=True,
         ),
         "error": Attribute(
             description="What is wrong, as last seen: the error's name and a sentence; else null.",
