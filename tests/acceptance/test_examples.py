@@ -23,7 +23,7 @@ def _use(terraform: Terraform, example: str) -> None:
     terraform.run("init", "-no-color")
 
 
-def _variables(values: Mapping[str, object]) -> list[str]:
+def variables(values: Mapping[str, object]) -> list[str]:
     return [f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
 
 
@@ -42,7 +42,7 @@ def test_topics_are_mirrored_and_then_become_topics_like_any_other(
         engine.create_source_topic(name, 2)
         produce.write(remote, name, produce.varied(200, 2))
     _use(terraform, example)
-    given = _variables({"engine_endpoint": engine.endpoint, servers: [remote], "topics": TOPICS})
+    given = variables({"engine_endpoint": engine.endpoint, servers: [remote], "topics": TOPICS})
     terraform.apply(*given)
     assert terraform.plan(*given).code == 0
     ends = {name: topics.log_ends(remote, name) for name in TOPICS}
@@ -63,7 +63,7 @@ def test_the_quick_start(terraform: Terraform, engine: RealEngine) -> None:
     engine.create_source_topic("orders", 3)
     produce.write(engine.remote_bootstrap, "orders", produce.varied(100, 3))
     _use(terraform, "quickstart")
-    given = _variables(
+    given = variables(
         {
             "engine_endpoint": engine.endpoint,
             "source_bootstrap_servers": [engine.remote_bootstrap],

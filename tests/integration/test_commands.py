@@ -14,13 +14,6 @@ from tests.support.equality import assert_becomes_equal
 StartEngine = Callable[..., EngineProcess]
 
 
-def _run(engine: EngineProcess, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "clusterlink_engine", *arguments, "--engine", engine.endpoint]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done
-
-
 def test_looking_pausing_promoting_and_failing_over(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
@@ -32,28 +25,28 @@ def test_looking_pausing_promoting_and_failing_over(
         produce.write(source_cluster.bootstrap_servers, name, produce.varied(100, 2))
         engine.create_mirror("link", name)
         assert_becomes_equal(source_cluster, destination_cluster, name)
-    assert _run(engine, "link", "list").stdout.splitlines()[1].split()[:2] == ["link", "ACTIVE"]
-    described = dict(line.split(None, 1) for line in _run(engine, "link", "describe", "link").stdout.splitlines())
+    assert engine.run("link", "list").stdout.splitlines()[1].split()[:2] == ["link", "ACTIVE"]
+    described = dict(line.split(None, 1) for line in engine.run("link", "describe", "link").stdout.splitlines())
     assert (described["state"], described["ConsumerOffsetSync"]) == ("ACTIVE", "NOT_CONFIGURED")
-    tasks = [line.split() for line in _run(engine, "link", "task", "list", "link").stdout.splitlines()]
+    tasks = [line.split() for line in engine.run("link", "task", "list", "link").stdout.splitlines()]
     assert tasks[0] == ["TASK", "STATE", "ERROR", "WHY"]
     assert ["TopicConfigsSync", "ACTIVE"] in tasks
-    assert _run(engine, "mirror", "list", "--link", "link").stdout.count(" ACTIVE") == 2
-    _run(engine, "mirror", "pause", topic_name)
+    assert engine.run("mirror", "list", "--link", "link").stdout.count(" ACTIVE") == 2
+    engine.run("mirror", "pause", topic_name)
     assert engine.state(topic_name) == "PAUSED"
-    _run(engine, "mirror", "resume", topic_name)
-    _run(engine, "link", "pause", "link")
+    engine.run("mirror", "resume", topic_name)
+    engine.run("link", "pause", "link")
     assert engine.state(topic_name) == "LINK_PAUSED"
-    _run(engine, "link", "resume", "link")
-    tried = json.loads(_run(engine, "mirror", "promote", topic_name, "--dry-run", "-o", "json").stdout)
+    engine.run("link", "resume", "link")
+    tried = json.loads(engine.run("mirror", "promote", topic_name, "--dry-run", "-o", "json").stdout)
     assert (tried["name"], len(tried["partitions"])) == (topic_name, 2)
     assert engine.state(topic_name) == "ACTIVE"
-    assert "STOPPED" in _run(engine, "mirror", "promote", topic_name).stdout
-    _run(engine, "link", "pause", "link")
-    assert json.loads(_run(engine, "mirror", "promote", other, "--no-wait", "-o", "json").stdout)["stop"]
-    assert "LINK_PAUSED" in _run(engine, "mirror", "promote", other, "--cancel").stdout
-    assert "STOPPED" in _run(engine, "mirror", "failover", other).stdout
-    refused = _run(engine, "mirror", "failover", other, code=1)
+    assert "STOPPED" in engine.run("mirror", "promote", topic_name).stdout
+    engine.run("link", "pause", "link")
+    assert json.loads(engine.run("mirror", "promote", other, "--no-wait", "-o", "json").stdout)["stop"]
+    assert "LINK_PAUSED" in engine.run("mirror", "promote", other, "--cancel").stdout
+    assert "STOPPED" in engine.run("mirror", "failover", other).stdout
+    refused = engine.run("mirror", "failover", other, code=1)
     assert refused.stderr == f'clusterlink: The topic "{other}" has already stopped its mirror from "link".\n'
 
 
@@ -74,39 +67,39 @@ def test_making_changing_and_deleting(
         *("--config-file", str(tmp_path / "link.properties")),
         *("--consumer-group-filters-json-file", str(tmp_path / "groups.json")),
     ]
-    _run(engine, *create, "--dry-run")
-    assert json.loads(_run(engine, "link", "list", "-o", "json").stdout)["links"] == []
-    assert "ACTIVE" in _run(engine, *create).stdout
-    _run(engine, "link", "update", "link", "--config", "topic.config.sync.include=retention.ms,segment.bytes")
-    _run(engine, "link", "configuration", "update", "link", "--config", "acl.sync.ms=7000,request.timeout.ms=")
-    listed = json.loads(_run(engine, "link", "configuration", "list", "link", "-o", "json").stdout)
+    engine.run(*create, "--dry-run")
+    assert json.loads(engine.run("link", "list", "-o", "json").stdout)["links"] == []
+    assert "ACTIVE" in engine.run(*create).stdout
+    engine.run("link", "update", "link", "--config", "topic.config.sync.include=retention.ms,segment.bytes")
+    engine.run("link", "configuration", "update", "link", "--config", "acl.sync.ms=7000,request.timeout.ms=")
+    listed = json.loads(engine.run("link", "configuration", "list", "link", "-o", "json").stdout)
     values = {entry["name"]: entry["value"] for entry in listed}
     assert values["consumer.offset.group.filters"] == filters
     assert values["topic.config.sync.include"] == "retention.ms,segment.bytes"
     assert (values["topic.config.sync.ms"], values["acl.sync.ms"]) == ("9000", "7000")
     assert (values["request.timeout.ms"], values["cluster.link.prefix"]) == ("30000", "p.")
     assert {entry["name"] for entry in listed if entry["read_only"] == "yes"} >= {"cluster.link.prefix", "link.mode"}
-    refused = _run(engine, "link", "configuration", "update", "link", "--config", "cluster.link.prefix=q.", code=1)
+    refused = engine.run("link", "configuration", "update", "link", "--config", "cluster.link.prefix=q.", code=1)
     assert "cannot be changed" in refused.stderr
 
     topics.create(source_cluster.bootstrap_servers, topic_name)
     produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(100, 1))
     mirror = ("mirror", "create", topic_name, "--link", "link", "--config", "min.cleanable.dirty.ratio=0.4")
     name = f"p.{topic_name}"
-    assert name in _run(engine, *mirror, "--dry-run").stdout
-    assert _run(engine, "mirror", "list").stdout.splitlines()[1:] == []
-    _run(engine, *mirror)
+    assert name in engine.run(*mirror, "--dry-run").stdout
+    assert engine.run("mirror", "list").stdout.splitlines()[1:] == []
+    engine.run(*mirror)
     assert_becomes_equal(source_cluster, destination_cluster, topic_name, name)
-    listed_mirror = _run(engine, "mirror", "list").stdout.splitlines()[1].split()
+    listed_mirror = engine.run("mirror", "list").stdout.splitlines()[1].split()
     assert listed_mirror == [name, "link", topic_name, "REMOTE_TO_LOCAL", "ACTIVE"]
-    assert "delete them first" in _run(engine, "link", "delete", "link", code=1).stderr
-    _run(engine, "mirror", "delete", name)
+    assert "delete them first" in engine.run("link", "delete", "link", code=1).stderr
+    engine.run("mirror", "delete", name)
     assert topics.exists(destination_cluster.bootstrap_servers, name)
-    _run(engine, "mirror", "create", name, "--source-topic", topic_name, "--link", "link", "--config", mirror[-1])
-    _run(engine, "mirror", "delete", name, "--delete-topic", "--yes")
+    engine.run("mirror", "create", name, "--source-topic", topic_name, "--link", "link", "--config", mirror[-1])
+    engine.run("mirror", "delete", name, "--delete-topic", "--yes")
     assert not topics.exists(destination_cluster.bootstrap_servers, name)
-    _run(engine, "link", "delete", "link")
-    assert _run(engine, "link", "list").stdout.splitlines()[1:] == []
+    engine.run("link", "delete", "link")
+    assert engine.run("link", "list").stdout.splitlines()[1:] == []
 
 
 def test_going_back(
@@ -117,19 +110,19 @@ def test_going_back(
     topics.create(here, topic_name, partitions=2)
     produce.write(here, topic_name, produce.varied(100, 2))
     engine = start_engine()
-    _run(engine, "link", "create", "link", "--remote-bootstrap-server", here, "--mode", "BIDIRECTIONAL")
-    _run(engine, "mirror", "create", topic_name, "--link", "link")
+    engine.run("link", "create", "link", "--remote-bootstrap-server", here, "--mode", "BIDIRECTIONAL")
+    engine.run("mirror", "create", topic_name, "--link", "link")
     assert_becomes_equal(source_cluster, destination_cluster, topic_name)
-    _run(engine, "mirror", "pause", topic_name)
+    engine.run("mirror", "pause", topic_name)
     produce.write(here, topic_name, [produce.Record(b"key", b"never mirrored", partition=1)] * 3)
-    _run(engine, "mirror", "failover", topic_name)
+    engine.run("mirror", "failover", topic_name)
     produce.write(there, topic_name, produce.varied(100, 2, seed=1))
 
-    shown = _run(engine, "mirror", "truncate-and-restore", topic_name, "--dry-run").stdout
+    shown = engine.run("mirror", "truncate-and-restore", topic_name, "--dry-run").stdout
     assert [line.split()[-1] for line in shown.splitlines()] == ["DISCARDED", "0", "3"]
-    assert "give --yes" in _run(engine, "mirror", "truncate-and-restore", topic_name, code=2).stderr
+    assert "give --yes" in engine.run("mirror", "truncate-and-restore", topic_name, code=2).stderr
     assert engine.state(topic_name) == "STOPPED"
-    restored = json.loads(_run(engine, "mirror", "truncate-and-restore", topic_name, "--yes", "-o", "json").stdout)
+    restored = json.loads(engine.run("mirror", "truncate-and-restore", topic_name, "--yes", "-o", "json").stdout)
     assert (restored["direction"], restored["state"]) == (
         "MIRROR_DIRECTION_LOCAL_TO_REMOTE",
         "MIRROR_TOPIC_STATE_ACTIVE",
@@ -137,8 +130,8 @@ def test_going_back(
     assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False)
 
     own = topics.log_ends(there, topic_name)
-    _run(engine, "mirror", "reverse-and-start", topic_name, "--dry-run")
-    home = _run(engine, "mirror", "reverse-and-start", topic_name)
+    engine.run("mirror", "reverse-and-start", topic_name, "--dry-run")
+    home = engine.run("mirror", "reverse-and-start", topic_name)
     described = dict(line.split(None, 1) for line in home.stdout.splitlines()[:5])
     assert (described["direction"], described["state"]) == ("REMOTE_TO_LOCAL", "ACTIVE")
     assert "is a mirror topic as before" not in home.stderr

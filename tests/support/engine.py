@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -108,6 +109,14 @@ class EngineProcess(engine.EngineProcess):
         """What it has printed."""
         return self.log_file.read_text()
 
+    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        """Runs a command of an operator against it, which must end with this code."""
+        return _run(*arguments, "--engine", self.endpoint, code=code)
+
+    def verify(self, link: str, *arguments: str) -> str:
+        """Compares the mirror topics of a link by the product's own means; answers its report."""
+        return _run("verify", "--config", str(self.config_file), link, *arguments, code=0).stdout
+
     # The calls that most tests make.
 
     def create_link(self, name: str, bootstrap: str, **fields: Any) -> v1.Link:
@@ -192,3 +201,10 @@ class EngineProcess(engine.EngineProcess):
         self.mirror_topics.DeleteMirrorTopic(
             v1.DeleteMirrorTopicRequest(name=name, topic_disposal=disposal), timeout=_CALL_SECONDS
         )
+
+
+def _run(*arguments: str, code: int) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "clusterlink_engine", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
