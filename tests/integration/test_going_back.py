@@ -226,6 +226,47 @@ def test_who_may_not_turn(
     assert refusal.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_reversed_mirror_goes_on_whatever_dies_and_is_left_when_its_cluster_is_gone(
+    start_cluster: Callable[..., KafkaCluster],
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+) -> None:
+    """Two processes share it; one of them, the remote broker and the local one are killed under load."""
+    source = start_cluster(settings={"log.cleaner.backoff.ms": 200})
+    engine = _mirrored(source, destination_cluster, start_engine, topic_name)
+    own = topics.log_ends(source.bootstrap_servers, topic_name)
+    engine.reverse(topic_name)
+    _wait_until_turned(engine, topic_name, AWAY)
+    other: EngineProcess = start_engine(state_topic=engine.state_topic)
+    engine.wait_for_shares(other)
+
+    def kill_engine() -> None:
+        engine.kill()
+        engine.start()
+
+    def kill(cluster: KafkaCluster) -> None:
+        cluster.nodes[0].kill()
+        cluster.nodes[0].start()
+
+    faults: list[Callable[[], None]] = [kill_engine, lambda: kill(source), lambda: kill(destination_cluster)]
+    for number, fault in enumerate(faults):
+        records = produce.varied(20_000, PARTITIONS, seed=number)
+        produce.write(destination_cluster.bootstrap_servers, topic_name, records, settings={"batch.num.messages": 10})
+        fault()
+        _write(destination_cluster, topic_name, 50 + number)
+        assert_becomes_equal(destination_cluster, source, topic_name, raw=False, own_until=own)
+    source.nodes[0].kill()
+    _write(destination_cluster, topic_name, 60)
+    wait_until(
+        lambda: "the remote cluster" in engine.mirror(topic_name).state_detail, 60, "it to be said what is missing"
+    )
+    assert engine.state(topic_name) == "ACTIVE"
+    engine.delete_mirror(topic_name, keep=True)
+    engine.links.DeleteLink(v1.DeleteLinkRequest(name="link"), timeout=60)
+    source.nodes[0].start()
+
+
 REVERSE_STEPS = [f"write:{number}:{when}" for number in range(1, 7) for when in ("before", "after")]
 RESTORE_STEPS = [
     *(f"write:{number}:{when}" for number in range(1, 5) for when in ("before", "after")),

@@ -20,6 +20,7 @@ from clusterlink_engine.model.resources import (
     AclSync,
     AutoCreateMirrorTopics,
     ConsumerOffsetSync,
+    Direction,
     Failure,
     Link,
     LinkMode,
@@ -247,6 +248,8 @@ def mirror_topic(stored: MirrorTopic, now: MirrorNow | None, *, partitions: bool
         seconds = (datetime.now(UTC) - now.entered.since).total_seconds()
         detail = state_detail(state, stored, now.failures.keys(), now.statuses, seconds)
         message.state_detail = now.waits_for or detail
+        if state is MirrorTopicState.ACTIVE and stored.direction is Direction.LOCAL_TO_REMOTE and now.error is not None:
+            message.state_detail = f"the remote cluster, where the mirror is, cannot be used: {now.error}"
         if state is MirrorTopicState.FAILED:
             failure = now.failures[min(now.failures)]
             message.error, message.error_message = failure.error, failure.message

@@ -54,6 +54,10 @@ class Engine:
     local_cluster_id: str
     instance_id: str
 
+    def waits_for(self, mirror: str) -> str:
+        """Answers what something that was begun with a mirror topic waits for, for people; empty if for nothing."""
+        return self.stops.waits_for(mirror) or self.mirror_topics.waits_for(mirror) or self.restores.waits_for(mirror)
+
 
 class Server:
     """The services, at the address for users and at the one for other processes.
@@ -333,6 +337,6 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
         engine.state.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
-        engine.stops.waits_for(mirror.name) or engine.restores.waits_for(mirror.name),
+        engine.waits_for(mirror.name),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

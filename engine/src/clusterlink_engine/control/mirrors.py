@@ -54,10 +54,15 @@ class MirrorTopics:
         self._tasks = tasks
         self._finishing: set[str] = set()
         self._seeding: dict[str, asyncio.Task[None]] = {}
+        self._trouble: dict[str, str] = {}
 
     def list(self, link: str = "") -> list[MirrorTopic]:
         """Answers all mirror topics, or those of a link, by name."""
         return [mirror for _, mirror in sorted(self._state.mirrors.items()) if link in ("", mirror.link)]
+
+    def waits_for(self, name: str) -> str:
+        """Answers what keeps a mirror topic from being set up or deleted in the background, for people; empty if nothing."""
+        return self._trouble.get(name, "")
 
     def go_on(self) -> None:
         """Finishes what an earlier process had begun."""
@@ -156,6 +161,15 @@ class MirrorTopics:
             if mirror.phase is Phase.STOPPED:
                 await self._forget(mirror, keep_topic=keep_topic)
                 return
+            if mirror.held_off:
+                raise FailedPreconditionError(
+                    f'Producers are held off the source of "{name}", which is to be reversed; cancel that first.',
+                    field="name",
+                    reason="STOPPING",
+                )
+            if keep_topic and mirror.direction is Direction.LOCAL_TO_REMOTE and mirror.phase is not Phase.SEALING:
+                await self._leave(mirror)
+                return
             if mirror.phase in (Phase.SEALING, Phase.TURNING):
                 raise FailedPreconditionError(
                     f'The mirror topic "{name}" is being stopped or turned; wait until that is done.',
@@ -169,6 +183,10 @@ class MirrorTopics:
             await self._complete_or_go_on(await self._state.change_mirror(name, {"phase": Phase.DELETING}))
 
     async def _forget(self, mirror: MirrorTopic, *, keep_topic: bool) -> None:
+        if mirror.held_off:
+            log.warning(
+                "the source of %s still refuses batches: its settings should be %s", mirror.name, mirror.held_off
+            )
         if not keep_topic:
             raise FailedPreconditionError(
                 f'The topic "{mirror.name}" is no mirror any more, and others may have written to it; the engine does not '
@@ -177,6 +195,14 @@ class MirrorTopics:
                 reason="MIRROR_TOPIC_STOPPED",
             )
         await self._state.write(gone=self._everything(mirror))
+
+    async def _leave(self, mirror: MirrorTopic) -> None:
+        """Forgets a mirror on the remote cluster, which may be gone for good: both topics stay as they are."""
+        self._stop_seeding(mirror.name)
+        await self._state.change_mirror(mirror.name, {"phase": Phase.DETACHING})
+        await self._workforce.stopped(mirror.name)
+        await self._state.write(gone=self._everything(mirror))
+        log.info("mirror topic %s is mirrored no more", mirror.name)
 
     def _everything(self, mirror: MirrorTopic) -> tuple[str, ...]:
         """Answers the keys of all records of a mirror topic."""
@@ -291,7 +317,7 @@ class MirrorTopics:
     async def _complete(self, mirror: MirrorTopic, *, first: bool = False) -> MirrorTopic:
         """Goes on with a mirror topic from wherever it is, until it is ACTIVE or gone."""
         if mirror.phase is Phase.DETACHING:
-            await self._detach(mirror)
+            await (self._detach(mirror) if mirror.direction is Direction.REMOTE_TO_LOCAL else self._leave(mirror))
             return mirror
         way = self._plane.way(mirror)
         if mirror.phase is Phase.DELETING:
@@ -402,11 +428,13 @@ class MirrorTopics:
         while True:
             async with self._state.locked("mirror", name):
                 mirror = self._state.mirrors.get(name)
+                self._trouble.pop(name, None)
                 if mirror is None or mirror.phase in _AT_REST or name in self._seeding:
                     return
                 try:
                     await self._complete(mirror)
                 except ClusterlinkError as error:
+                    self._trouble[name] = str(error)
                     log.warning("%s of mirror topic %s: %s", mirror.phase, name, error)
                     if not is_retriable(error) and name not in self._state.mirrors:
                         return
@@ -431,8 +459,7 @@ class MirrorTopics:
         try:
             topics = self._plane.way(mirror).destination.topics
             present = await topics.find(mirror.name)
-            if present is None or present.topic_id != mirror.topic_id or mirror.direction is Direction.LOCAL_TO_REMOTE:
-                # Nothing that could be taken up again: a mirror topic begins on the local cluster.
+            if present is None or present.topic_id != mirror.topic_id:
                 await self._state.write(gone=self._everything(mirror))
                 return
             failures = [f"{failure.error}: {failure.message}" for failure in self._state.failures(mirror).values()]

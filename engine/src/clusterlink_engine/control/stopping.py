@@ -234,6 +234,8 @@ class Stopping:
             held_off=mirror.held_off,
         )
         async with self._state.locked("mirror", self._name):
+            if self._state.mirrors.get(self._name) is not mirror:
+                return  # a failover took its place
             await self._state.write(turned, gone=self._state.partition_keys(self._name))
         log.info("mirror topic %s is %s now", self._name, turned.direction)
 

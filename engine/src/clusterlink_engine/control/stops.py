@@ -108,7 +108,8 @@ class Stops:
     async def failover(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
         """Makes a mirror topic a topic like any other with what it has; its source is not asked.
 
-        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits.
+        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits, and of a
+        reverse that has not turned the direction yet.
 
         Raises:
             NotFoundError: There is no such mirror topic.
@@ -116,9 +117,10 @@ class Stops:
         """
         async with self._state.locked("mirror", name):
             mirror = self._state.mirror(name, link)
-            if mirror.phase is Phase.SEALING:
+            turns = mirror.stop is not None and mirror.stop.turns
+            if mirror.phase is Phase.SEALING and not turns:
                 return mirror
-            if mirror.phase is not Phase.PROMOTING:
+            if mirror.phase not in (Phase.PROMOTING, Phase.SEALING):
                 self._check_stoppable(mirror)
             if validate_only:
                 return mirror

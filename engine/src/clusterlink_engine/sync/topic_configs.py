@@ -71,10 +71,12 @@ class TopicConfigSync(SyncTask):
         errors: list[TaskError] = []
         theirs = await self._read(self._remote, [mirror.source_topic for mirror in mirrors], errors)
         ours = await self._read(self._local, [mirror.name for mirror in mirrors], errors)
+        # As they are after the reading: what holds producers off a source is stored before it is set there.
+        present = {mirror.name: mirror for mirror in self._mirrors()}
         for mirror in mirrors:
             if mirror.source_topic in theirs and mirror.name in ours:
                 try:
-                    await self._adjust(mirror, theirs[mirror.source_topic], ours[mirror.name])
+                    await self._adjust(present.get(mirror.name, mirror), theirs[mirror.source_topic], ours[mirror.name])
                 except BrokerRefusedError as error:
                     errors.append(task_error(error))
         return errors
