@@ -65,7 +65,8 @@ class RealEngine:
             client.delete_link(link.name, seconds=60)
         local = topics.admin(self.local_bootstrap).list_topics(timeout=30).topics
         for name in self.source_topics:
-            topics.delete(self.remote_bootstrap, name)
+            if topics.exists(self.remote_bootstrap, name):
+                topics.delete(self.remote_bootstrap, name)
             for kept in local:
                 if kept.endswith(name):
                     topics.delete(self.local_bootstrap, kept)

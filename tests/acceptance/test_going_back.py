@@ -83,5 +83,3 @@ def test_destroying_a_reversed_mirror_topic_with_its_topic_deletes_the_one_on_th
     terraform.destroy()
     assert not topics.exists(engine.remote_bootstrap, "orders")
     assert topics.exists(engine.local_bootstrap, "orders")
-    engine.source_topics.remove("orders")
-    topics.delete(engine.local_bootstrap, "orders")

@@ -1,16 +1,20 @@
 """The engine as a process of its own, with the calls that most tests make."""
 
+import io
 import re
 import secrets
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 
+from clusterlink_engine.cli import main
 from clusterlink_engine.devkit import engine
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
@@ -20,6 +24,14 @@ from tests.support.waiting import wait_until
 _CALL_SECONDS = 60.0
 _LABELS = re.compile(r"\{([^}]*)\}")
 _CRASHING_ENGINE = Path(__file__).with_name("crashing_engine.py")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command has printed."""
+
+    stdout: str
+    stderr: str
 
 
 class EngineProcess(engine.EngineProcess):
@@ -109,7 +121,7 @@ class EngineProcess(engine.EngineProcess):
         """What it has printed."""
         return self.log_file.read_text()
 
-    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, code: int = 0) -> Printed:
         """Runs a command of an operator against it, which must end with this code."""
         return _run(*arguments, "--engine", self.endpoint, code=code)
 
@@ -203,8 +215,11 @@ class EngineProcess(engine.EngineProcess):
         )
 
 
-def _run(*arguments: str, code: int) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "clusterlink_engine", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done
+def _run(*arguments: str, code: int) -> Printed:
+    """Runs a command in this process, which is many times as fast as in one of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "stdin", io.StringIO()):
+        found = main.main(arguments)
+    printed = Printed(out.getvalue(), err.getvalue())
+    assert found == code, printed
+    return printed

@@ -150,6 +150,14 @@ def test_a_cancelled_promote_is_asked_for_again(applied: Terraform, fake_engine:
     assert fake_engine.topics["orders"].stop == v1.MIRROR_TOPIC_STOP_PROMOTE
 
 
+def test_a_replaced_mirror_topic_has_nothing_to_be_remembered(applied: Terraform, operator: Operator) -> None:
+    operator.fail_over()
+    applied.apply("-refresh-only")
+    operator.restore()
+    applied.apply(f"-replace={ORDERS}")
+    applied.expect_no_changes()
+
+
 def test_a_turned_direction_is_shown_and_plans_nothing(
     applied: Terraform, fake_engine: FakeEngine, operator: Operator
 ) -> None:

@@ -68,7 +68,6 @@ class MirrorTopicResource:
             if found is not None:
                 context.state = mirror_topic_convert.from_message(found, planned)
             raise
-        returns.forget(context.private)  # of the object that this one may replace
         context.state = mirror_topic_convert.from_message(topic, planned)
         if topic.paused != message.paused:
             topic = session.client.set_mirror_topic_paused(topic.name, topic.link, message.paused, seconds=seconds)
