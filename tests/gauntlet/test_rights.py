@@ -10,6 +10,7 @@ from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.gauntlet.test_gauntlet import assert_exact
 from tests.support import groups, rights, sources, topics
+from tests.support.compare import compare_topics
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
 
@@ -26,7 +27,7 @@ _NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
 def secured() -> Iterator[KafkaCluster]:
     """A destination with an authorizer: one user for each way of filling gaps."""
     with KafkaCluster(
-        users={"markers": "m", "transactions": "t", "reader": "r", "later": "l"}, name="secured"
+        users={"markers": "m", "transactions": "t", "reader": "r", "later": "l", "turner": "u"}, name="secured"
     ) as cluster:
         yield cluster
 
@@ -179,3 +180,48 @@ def test_the_right_to_write_markers_is_given_later(
     count += sources.write_transactions(bootstrap, topic_name, partitions=1, rounds=20, seed=2)
     assert_exact(source_cluster, secured, engine, topic_name, count)
     assert engine.links.GetLink(v1.GetLinkRequest(name="link")).gap_filling == v1.GAP_FILLING_MARKERS
+
+
+def test_least_rights_of_going_back(
+    secured: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """What a source needs, and then what mirror topics need anywhere, with markers, and the groups to be restored."""
+    group = f"{topic_name}-group"
+    rights.grant(secured.bootstrap_servers, "turner", rights.remote(topic_name))
+    sources.committed(secured, topic_name)
+    engine = start_engine()
+    remote = v1.RemoteCluster(
+        bootstrap_servers=[secured.sasl_bootstrap_servers],
+        security_protocol="SASL_PLAINTEXT",
+        sasl=v1.Sasl(mechanism="SCRAM-SHA-256", username="turner", password="u"),  # noqa: S106 - of this cluster
+    )
+    link = v1.Link(name="link", mode=v1.LINK_MODE_BIDIRECTIONAL, remote_cluster=remote)
+    engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
+    engine.create_mirror("link", topic_name)
+    with pytest.raises(grpc.RpcError) as refused:
+        engine.reverse(topic_name)
+    assert "need ALTER on the cluster" in (refused.value.details() or "")
+    granted = [
+        *rights.mirror_topics(topic_name),
+        rights.MARKERS,
+        rights.group(topic_name, AclOperation.DESCRIBE),
+        rights.group(topic_name, AclOperation.READ),
+    ]
+    rights.grant(secured.bootstrap_servers, "turner", granted)
+    for direction in (v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE, v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL):
+        wait_until(lambda: engine.reverse(topic_name), 30, "the rights to be known")
+        wait_until(
+            lambda wanted=direction: (  # type: ignore[misc]
+                engine.mirror(topic_name).direction == wanted and engine.state(topic_name) == "ACTIVE"
+            ),
+            60,
+            "the mirror topic to be turned",
+        )
+    groups.commit(secured.bootstrap_servers, group, topic_name, {0: 7})
+    engine.failover(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
+    engine.restore(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "ACTIVE", 60, "the topic to be restored")
+    assert groups.committed(secured.bootstrap_servers, group, topic_name, 2) == {0: 7}
+    found = compare_topics(destination_cluster.bootstrap_servers, secured.bootstrap_servers, topic_name, raw=False)
+    assert found.equal, str(found)

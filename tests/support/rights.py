@@ -27,6 +27,16 @@ def local(mirrors: str, state_topic: str) -> list[Right]:
             (ResourceType.TOPIC, state_topic, _LITERAL, operation)
             for operation in (operations.CREATE, operations.READ, operations.WRITE, operations.DESCRIBE_CONFIGS)
         ),
+        *mirror_topics(mirrors),
+        (ResourceType.GROUP, "clusterlink-", _PREFIXED, operations.READ),
+        (ResourceType.TRANSACTIONAL_ID, "clusterlink-", _PREFIXED, operations.WRITE),
+    ]
+
+
+def mirror_topics(mirrors: str) -> list[Right]:
+    """Wherever mirror topics are written whose names begin with `mirrors`."""
+    operations = AclOperation
+    return [
         *(
             (ResourceType.TOPIC, mirrors, _PREFIXED, operation)
             for operation in (
@@ -39,13 +49,11 @@ def local(mirrors: str, state_topic: str) -> list[Right]:
                 operations.DESCRIBE_CONFIGS,
             )
         ),
-        (ResourceType.GROUP, "clusterlink-", _PREFIXED, operations.READ),
-        (ResourceType.TRANSACTIONAL_ID, "clusterlink-", _PREFIXED, operations.WRITE),
         (ResourceType.BROKER, "kafka-cluster", _LITERAL, operations.IDEMPOTENT_WRITE),
     ]
 
 
-# On the local cluster, so that gaps are filled by markers.
+# So that gaps are filled by markers.
 MARKERS: Right = (ResourceType.BROKER, "kafka-cluster", _LITERAL, AclOperation.ALTER)
 
 
