@@ -12,6 +12,7 @@ from clusterlink_engine.control.beginning import begin_of
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.seeding import Seeding
 from clusterlink_engine.control.state import State
+from clusterlink_engine.control.taking_up import check_untouched
 from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.way import End, Way
 from clusterlink_engine.control.workforce import Workforce
@@ -259,7 +260,7 @@ class MirrorTopics:
                 field=_SOURCE,
                 reason="TOPIC_EXISTS",
             )
-        await self._check_untouched(detached, present, mirror, link)
+        await check_untouched(self._topics, detached, present, mirror, link)
         return mirror.model_copy(
             update={
                 "topic_id": present.topic_id,
@@ -269,33 +270,6 @@ class MirrorTopics:
                 "start_offsets": detached.log_ends,
             }
         ), True
-
-    async def _check_untouched(
-        self, detached: DetachedMirror, present: TopicInfo, mirror: MirrorTopic, link: Link
-    ) -> None:
-        """Raises AlreadyExistsError, with the reason, unless a detached topic can be taken up where it stopped."""
-        if detached.failure:
-            why = f"it was FAILED when it was detached ({detached.failure})"
-        elif detached.topic_id != present.topic_id:
-            why = "it was deleted and created anew since it was detached"
-        elif (detached.remote_cluster_id, detached.source_topic_id) != (link.remote.cluster_id, mirror.source_topic_id):
-            why = "it was a mirror of another topic"
-        else:
-            ends = await self._topics.log_ends(present)
-            moved = [
-                f"{index}: {end} instead of {ends[index]}"
-                for index, end in detached.log_ends.items()
-                if ends[index] != end
-            ]
-            if not moved:
-                return
-            why = "its log ends moved since it was detached (partition " + "; ".join(moved[:3]) + ")"
-        raise AlreadyExistsError(
-            f'The topic "{mirror.name}" is a detached mirror, but cannot be taken up again: {why}. Delete the topic to mirror '
-            "anew.",
-            field=_SOURCE,
-            reason="DETACHED_TOPIC_CHANGED",
-        )
 
     async def _check_settings(self, config: Mapping[str, str]) -> None:
         known = await self._topics.known_settings()
