@@ -74,8 +74,17 @@ def settings(bootstrap: str, topic: str) -> dict[str, str]:
 
 def alter(bootstrap: str, topic: str, changes: Mapping[str, str]) -> None:
     """Sets some settings of a topic."""
+    _alter(bootstrap, ResourceType.TOPIC, topic, changes)
+
+
+def alter_broker(bootstrap: str, node: int, changes: Mapping[str, str]) -> None:
+    """Sets some settings of a broker."""
+    _alter(bootstrap, ResourceType.BROKER, str(node), changes)
+
+
+def _alter(bootstrap: str, kind: ResourceType, name: str, changes: Mapping[str, str]) -> None:
     entries = [ConfigEntry(n, v, incremental_operation=AlterConfigOpType.SET) for n, v in changes.items()]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    resource = ConfigResource(kind, name, incremental_configs=entries)
     client = admin(bootstrap)
     client.incremental_alter_configs([resource])[resource].result(_TIMEOUT)
 

@@ -1,5 +1,6 @@
 """The engine as a process of its own, as a user would run it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -207,5 +208,4 @@ def _toml_value(value: object) -> str:
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{name} = {_toml_value(item)}' for name, item in value.items())}}}"
-    # A JSON string is a TOML string for all that is written here: no control characters.
-    return str(value) if isinstance(value, int | float) else f'"{value}"'
+    return str(value) if isinstance(value, int | float) else json.dumps(value)  # a JSON string is a TOML string

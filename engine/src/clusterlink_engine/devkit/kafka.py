@@ -10,7 +10,16 @@ from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechani
 
 from clusterlink_engine.devkit import guard, ports, prepared
 from clusterlink_engine.devkit.node import KafkaNode
-from clusterlink_engine.devkit.settings import Address, Value, properties, render, secured
+from clusterlink_engine.devkit.settings import (
+    SASL,
+    Address,
+    Listener,
+    Value,
+    authenticating,
+    listening,
+    properties,
+    render,
+)
 
 DEFAULT_VERSION = "4.1.2"
 
@@ -46,6 +55,7 @@ class KafkaCluster:
         settings: Mapping[str, Value] | None = None,
         *,
         users: Mapping[str, str] | None = None,
+        listeners: Mapping[str, Listener] | None = None,
         name: str = "kafka",
         directory: Path | None = None,
         log_directory: Path | None = None,
@@ -57,8 +67,9 @@ class KafkaCluster:
             version: Of Kafka; downloaded at the first use on a machine.
             nodes: Number of brokers.
             settings: Broker settings that are put on top of ours.
-            users: Password by user. If any, each broker has a second listener, with SASL, and an authorizer that gives
-                all rights to those who come by the first one, and none to others.
+            users: Password by user. If any, each broker has a second listener, SASL, without encryption, and an authorizer
+                that gives all rights to those who come by the first one, and none to others.
+            listeners: Further listeners, by name.
             name: For log files and messages.
             directory: Where settings and data go; kept afterwards. A scratch directory if left out.
             log_directory: Where the log files go; kept afterwards. Beside the data if left out.
@@ -71,6 +82,7 @@ class KafkaCluster:
         self._count = nodes
         self._settings = dict(settings or {})
         self._users = dict(users or {})
+        self._listeners = {**({SASL: Listener("SASL_PLAINTEXT")} if users else {}), **(listeners or {})}
         self._java_options = tuple(java_options)
         self._given_directory = directory
         self._directory: Path | None = None
@@ -87,7 +99,11 @@ class KafkaCluster:
     @property
     def sasl_bootstrap_servers(self) -> str:
         """Returns the addresses of all nodes for clients that authenticate."""
-        return ",".join(f"127.0.0.1:{node.sasl_port}" for node in self.nodes)
+        return self.servers(SASL)
+
+    def servers(self, listener: str) -> str:
+        """Returns the addresses of all nodes at a further listener."""
+        return ",".join(f"127.0.0.1:{node.ports[listener]}" for node in self.nodes)
 
     @property
     def directory(self) -> Path:
@@ -107,7 +123,7 @@ class KafkaCluster:
         logs = self._log_directory or directory
         logs.mkdir(parents=True, exist_ok=True)
         quorum = [
-            Address(i + 1, ports.free_port(), ports.free_port(), ports.free_port() if self._users else 0)
+            Address(i + 1, ports.free_port(), ports.free_port(), {name: ports.free_port() for name in self._listeners})
             for i in range(self._count)
         ]
         for address in quorum:
@@ -115,7 +131,9 @@ class KafkaCluster:
             home.mkdir()
             ready.format(home / "data", self.cluster_id, address.node_id)
             settings = home / "server.properties"
-            more = secured(address, self._users) if self._users else {}
+            more = listening(address, self._listeners) if self._listeners else {}
+            if self._users:
+                more |= authenticating(self._listeners, self._users)
             settings.write_text(render(properties(address, quorum, home / "data", {**more, **self._settings})))
             command = ready.command(settings, self._java_options)
             log_file = logs / f"{self.name}-{address.node_id}.log"

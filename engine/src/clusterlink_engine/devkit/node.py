@@ -24,13 +24,14 @@ class KafkaNode:
     Attributes:
         node_id: Its id in the cluster.
         port: Where clients reach it.
+        ports: Where they reach it by its further listeners, by name.
         log_file: What it logs, over all its lives.
     """
 
     def __init__(self, command: Sequence[str], address: Address, directory: Path, log_file: Path) -> None:
         self.node_id = address.node_id
         self.port = address.port
-        self.sasl_port = address.sasl_port
+        self.ports = dict(address.ports)
         self.log_file = log_file
         self._command = list(command)
         self._directory = directory

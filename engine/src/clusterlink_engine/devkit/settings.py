@@ -1,20 +1,41 @@
 """The settings of embedded brokers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Value = str | int | bool
 
 
+# Of the listener that a cluster with users has.
+SASL = "SASL"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A further way to each broker.
+
+    Attributes:
+        protocol: SASL_PLAINTEXT, SSL or SASL_SSL.
+        certificate: What the brokers show: PEM, with the intermediate certificates after it. With TLS only.
+        key: Its private key, PEM.
+        client_ca: PEM; if given, clients must show a certificate of this authority.
+    """
+
+    protocol: str
+    certificate: str = ""
+    key: str = field(default="", repr=False)
+    client_ca: str = ""
+
+
 @dataclass(frozen=True)
 class Address:
-    """Where one node of a cluster listens."""
+    """Where one node of a cluster listens: for everybody, for controllers, and at further listeners by name."""
 
     node_id: int
     port: int
     controller_port: int
-    sasl_port: int = 0
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 def properties(
@@ -55,29 +76,58 @@ def properties(
     return {**settings, **overrides}
 
 
-def secured(address: Address, users: Mapping[str, str]) -> dict[str, Value]:
-    """Returns the settings of a node that has a second listener, with SASL, and an authorizer.
-
-    Who comes by the first listener, without a name, may do everything.
+def listening(address: Address, listeners: Mapping[str, Listener]) -> dict[str, Value]:
+    """Returns the settings of a node that has further listeners beside that for everybody.
 
     Args:
-        address: Of the node, with a port for SASL.
+        address: Of the node, with a port for each listener.
+        listeners: By name, of capital letters.
+    """
+    open_to = [f"PLAINTEXT://127.0.0.1:{address.port}"]
+    open_to += [f"{name}://127.0.0.1:{address.ports[name]}" for name in listeners]
+    protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+    protocols |= {name: listener.protocol for name, listener in listeners.items()}
+    settings: dict[str, Value] = {
+        "listeners": ",".join([*open_to, f"CONTROLLER://127.0.0.1:{address.controller_port}"]),
+        "advertised.listeners": ",".join(open_to),
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+    }
+    for name, listener in listeners.items():
+        if listener.certificate:
+            prefix = f"listener.name.{name.lower()}.ssl"
+            settings[f"{prefix}.keystore.type"] = "PEM"
+            settings[f"{prefix}.keystore.certificate.chain"] = listener.certificate
+            settings[f"{prefix}.keystore.key"] = listener.key
+        if listener.client_ca:
+            settings[f"{prefix}.truststore.type"] = "PEM"
+            settings[f"{prefix}.truststore.certificates"] = listener.client_ca
+            settings[f"{prefix}.client.auth"] = "required"
+    return settings
+
+
+def authenticating(listeners: Mapping[str, Listener], users: Mapping[str, str]) -> dict[str, Value]:
+    """Returns the settings of a node that knows users, and has an authorizer.
+
+    Who comes without a name may do everything.
+
+    Args:
+        listeners: By name; users come by those with SASL.
         users: Password by user, for PLAIN; SCRAM users are created in the running cluster.
     """
     credentials = " ".join(f'user_{user}="{password}"' for user, password in users.items())
     module = "org.apache.kafka.common.security"
-    plain, sasl = f"PLAINTEXT://127.0.0.1:{address.port}", f"SASL://127.0.0.1:{address.sasl_port}"
-    return {
-        "listeners": f"{plain},{sasl},CONTROLLER://127.0.0.1:{address.controller_port}",
-        "advertised.listeners": f"{plain},{sasl}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT",
+    settings: dict[str, Value] = {
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-        "listener.name.sasl.plain.sasl.jaas.config": f"{module}.plain.PlainLoginModule required {credentials};",
-        "listener.name.sasl.scram-sha-256.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
-        "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{module}.scram.ScramLoginModule required;",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
+    for name, listener in listeners.items():
+        if listener.protocol.startswith("SASL_"):
+            prefix = f"listener.name.{name.lower()}"
+            settings[f"{prefix}.plain.sasl.jaas.config"] = f"{module}.plain.PlainLoginModule required {credentials};"
+            for mechanism in ("scram-sha-256", "scram-sha-512"):
+                settings[f"{prefix}.{mechanism}.sasl.jaas.config"] = f"{module}.scram.ScramLoginModule required;"
+    return settings
 
 
 def render(settings: Mapping[str, Value]) -> str:
