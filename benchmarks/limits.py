@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clusterlink_engine.errors import Side
-from clusterlink_engine.settings import Security
+from clusterlink_engine.security import Security
 from clusterlink_engine.wire import fetch, produce
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.connection import Connection, choose_version

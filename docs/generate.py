@@ -39,7 +39,7 @@ def render() -> str:
         "",
         "## Properties of a link that are attributes",
         "",
-        "By name on the command line, except `sasl.jaas.config`; by attribute in Terraform and the API:",
+        "By name on the command line, except `sasl.jaas.config` and `ssl.keystore.key`; by attribute in Terraform and the API:",
         "",
     ]
     lines += ["| property | attribute |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in sorted(ATTRIBUTES.items()))]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clusterlink_engine.errors import Side
-from clusterlink_engine.settings import Security
+from clusterlink_engine.security import Security
 
 if TYPE_CHECKING:
     from clusterlink_engine.wire.cluster import Cluster

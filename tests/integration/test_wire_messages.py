@@ -7,7 +7,7 @@ import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import BrokerRefusedError, Side
-from clusterlink_engine.settings import Sasl, Security
+from clusterlink_engine.security import Sasl, Security
 from clusterlink_engine.wire import groups, logs, markers, produce, records, transactions
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster

@@ -6,7 +6,7 @@ import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import Side
-from clusterlink_engine.settings import Security
+from clusterlink_engine.security import Security
 from clusterlink_engine.wire import logs, produce, records
 from clusterlink_engine.wire.batch import patch, split
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster

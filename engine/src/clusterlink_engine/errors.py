@@ -129,6 +129,10 @@ class AuthenticationFailedError(KafkaError):
     reason = "AUTHENTICATION_ERROR"
 
 
+class CertificateRefusedError(AuthenticationFailedError):
+    """The certificate of one side is not accepted by the other, or cannot be used at all."""
+
+
 class WrongClusterError(KafkaError):
     """The cluster behind the bootstrap servers is not the one it must be."""
 

@@ -7,13 +7,14 @@ the last one wins. Unknown keys are refused by name.
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from clusterlink_engine.errors import ClusterlinkError
+from clusterlink_engine.security import Section, Security, TlsFiles
 
 ENVIRONMENT_PREFIX = "CLUSTERLINK_"
 
@@ -30,12 +31,6 @@ class SettingsError(ClusterlinkError):
     reason = "INVALID_SETTINGS"
 
 
-class Section(BaseModel):
-    """A section of the settings: read-only, without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
 def parse_address(value: str) -> tuple[str, int]:
     """Splits `host:port`, `[v6]:port` included.
 
@@ -49,66 +44,15 @@ def parse_address(value: str) -> tuple[str, int]:
     return host, int(port)
 
 
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-
-
-class Sasl(Section):
-    """How to authenticate."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. PLAIN sends the password as it is: anybody on the way can read it."""
-
-    username: str = Field(min_length=1)
-    """Name of the user."""
-
-    password: str = Field(min_length=1, repr=False)
-    """Password of the user. Never printed."""
-
-
-class Security(Section):
-    """How to secure and authenticate connections to one cluster."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    security_protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT"] = "PLAINTEXT"
-    """PLAINTEXT, or SASL_PLAINTEXT: authenticated, but neither encrypted nor protected against change. SSL and SASL_SSL are
-    not part of this version."""
-
-    sasl: Sasl | None = None
-    """Given exactly if the protocol is SASL_PLAINTEXT."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if (self.sasl is not None) != self.security_protocol.startswith("SASL_"):
-            raise ValueError(
-                "sasl is given, but security_protocol is not SASL_PLAINTEXT"
-                if self.sasl is not None
-                else f"{self.security_protocol} needs sasl: mechanism, username and password"
-            )
-        return self
-
-
-def librdkafka_settings(bootstrap_servers: Sequence[str], security: Security) -> dict[str, str | bool]:
-    """Answers how a client of librdkafka connects to a cluster."""
-    settings: dict[str, str | bool] = {
-        "bootstrap.servers": ",".join(bootstrap_servers),
-        "security.protocol": security.security_protocol,
-        "log.connection.close": False,
-    }
-    if security.sasl is not None:
-        settings["sasl.mechanism"] = security.sasl.mechanism
-        settings["sasl.username"] = security.sasl.username
-        settings["sasl.password"] = security.sasl.password
-    return settings
-
-
 class LocalCluster(Security):
     """The cluster that this engine belongs to; mirror topics live there."""
 
     bootstrap_servers: tuple[str, ...] = Field(min_length=1)
     """Addresses `host:port` of some brokers of the local cluster. Required."""
+
+    tls: TlsFiles | None = None
+    """Certificates, for SSL and SASL_SSL only. Default: the authorities that this machine trusts, and no certificate of its
+    own."""
 
     @field_validator("bootstrap_servers")
     @classmethod

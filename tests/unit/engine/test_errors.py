@@ -44,6 +44,12 @@ _TABLE = [
         StatusCode.FAILED_PRECONDITION,
         "AUTHENTICATION_ERROR",
     ),
+    (
+        errors.CertificateRefusedError("x", side=Side.REMOTE),
+        False,
+        StatusCode.FAILED_PRECONDITION,
+        "AUTHENTICATION_ERROR",
+    ),
     (errors.ProtocolViolationError("x", side=Side.REMOTE), True, StatusCode.UNAVAILABLE, "PROTOCOL_VIOLATION"),
     (errors.WrongClusterError("x", side=Side.REMOTE), False, StatusCode.FAILED_PRECONDITION, "WRONG_CLUSTER"),
     (broker_refused(retriable=True), True, StatusCode.UNAVAILABLE, "BROKER_REFUSED"),

@@ -18,6 +18,9 @@ VALUES = {
     "bootstrap.servers": "a:9092,b:9092",
     "security.protocol": "SASL_PLAINTEXT",
     "sasl.mechanism": "PLAIN",
+    "ssl.truststore.certificates": "-----BEGIN\\nCA",
+    "ssl.keystore.certificate.chain": "-----BEGIN\\nCERTIFICATE",
+    "ssl.endpoint.identification.algorithm": "none",
     "mirror.start.offset.spec": "latest",
     "cluster.link.prefix": "p.",
     "cluster.link.paused": "true",
@@ -38,23 +41,26 @@ VALUES = {
 
 
 def test_every_property_comes_out_as_it_went_in() -> None:
-    assert ATTRIBUTES.keys() - VALUES.keys() == {"sasl.jaas.config"}
+    assert ATTRIBUTES.keys() - VALUES.keys() == {"sasl.jaas.config", "ssl.keystore.key"}
     link = v1.Link(name="x")
     fields = put(link, VALUES)
     assert fields == [
         *("acl_sync", "auto_create_mirror_topics", "config", "consumer_offset_sync", "mirror_start_offset", "mode"),
         *("paused", "remote_cluster.bootstrap_servers", "remote_cluster.sasl", "remote_cluster.security_protocol"),
+        "remote_cluster.tls",
         *("topic_config_sync", "topic_prefix"),
     ]
     found = {entry.name: entry.value for entry in read(link)}
     assert found == {**{name: str(entry.default) for name, entry in PROPERTIES.items()}, **VALUES}
     read_only = {entry.name for entry in read(link) if entry.is_read_only}
     assert read_only == {"link.mode", "cluster.link.prefix", "mirror.start.offset.spec"}
+    assert link.remote_cluster.tls.ca_pem == "-----BEGIN\nCA"
     # What is taken out again leaves nothing.
     put(link, dict.fromkeys(VALUES, ""))
     left = v1.Link(name="x")
     left.remote_cluster.SetInParent()
     left.remote_cluster.sasl.SetInParent()
+    left.remote_cluster.tls.SetInParent()
     for sync in (left.acl_sync, left.auto_create_mirror_topics, left.consumer_offset_sync, left.topic_config_sync):
         sync.SetInParent()
     assert link == left
@@ -91,6 +97,8 @@ def test_the_engines_own_list_of_settings_is_not_fixed_by_another_change() -> No
         ("consumer.offset.group.filters", '{"groupFilters":[{"name":1}]}', "expected texts"),
         ("auto.create.mirror.topics.filters", '{"topicFilters":{}}', "expected a list"),
         ("sasl.jaas.config", "x", "--password-file"),
+        ("ssl.keystore.key", "x", "--tls-key-file"),
+        ("ssl.endpoint.identification.algorithm", "x", "https or none"),
     ],
 )
 def test_what_is_no_value_is_refused_by_name(name: str, text: str, words: str) -> None:

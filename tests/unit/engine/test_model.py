@@ -11,6 +11,7 @@ from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge
 from clusterlink_engine.model import names, properties, topic_settings
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec, check_start_offset
 from clusterlink_engine.model.states import MirrorError
+from clusterlink_engine.security import Tls
 from clusterlink_engine.settings import Limits
 
 # Names.
@@ -190,11 +191,12 @@ def test_a_synced_setting_is_not_a_mirror_topics_own() -> None:
 
 # Specs.
 
+NO_PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
 SASL: dict[str, Any] = {"sasl_mechanism": "PLAIN", "sasl_username": "u", "sasl_password": "hidden"}
 
 
-def sasl_link(**changes: str) -> LinkSpec:
-    return LinkSpec("l", ("a:1",), security_protocol="SASL_PLAINTEXT", **{**SASL, **changes})
+def sasl_link(**changes: Any) -> LinkSpec:
+    return LinkSpec("l", ("a:1",), **{"security_protocol": "SASL_PLAINTEXT", **SASL, **changes})
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,11 @@ def sasl_link(**changes: str) -> LinkSpec:
         (LinkSpec("l", ()), "link.remote_cluster.bootstrap_servers"),
         (LinkSpec("l", ("a",)), "link.remote_cluster.bootstrap_servers"),
         (LinkSpec("l", ("a:0",)), "link.remote_cluster.bootstrap_servers"),
-        (LinkSpec("l", ("a:1",), security_protocol="SSL"), "link.remote_cluster.security_protocol"),
-        (LinkSpec("l", ("a:1",), security_protocol="SASL_SSL", **SASL), "link.remote_cluster.security_protocol"),
+        (LinkSpec("l", ("a:1",), security_protocol="TLS"), "link.remote_cluster.security_protocol"),
+        (LinkSpec("l", ("a:1",), security_protocol="SSL", **SASL), "link.remote_cluster.sasl"),
+        (LinkSpec("l", ("a:1",), security_protocol="SASL_SSL"), "link.remote_cluster.sasl"),
+        (LinkSpec("l", ("a:1",), tls=Tls()), "link.remote_cluster.tls"),
+        (LinkSpec("l", ("a:1",), security_protocol="SSL", tls=Tls(ca_pem=NO_PEM)), "link.remote_cluster.tls"),
         (LinkSpec("l", ("a:1",), security_protocol="SASL_PLAINTEXT"), "link.remote_cluster.sasl"),
         (LinkSpec("l", ("a:1",), **SASL), "link.remote_cluster.sasl"),
         (sasl_link(sasl_mechanism="GSSAPI"), "link.remote_cluster.sasl.mechanism"),
@@ -275,6 +280,8 @@ def test_other_beginnings_are_refused(start: str, said: str) -> None:
 
 
 def test_a_right_link_passes() -> None:
+    LinkSpec("l", ("a:1",), security_protocol="SSL").check(Limits())
+    sasl_link(security_protocol="SASL_SSL", tls=Tls()).check(Limits())
     sasl_link(mirror_start_offset="2026-01-31T00:00:00Z").check(Limits())
     LinkSpec(
         "l", ("a:1", "[::1]:2"), topic_prefix="x.", topic_config_sync_ms=1000, config={"replica.fetch.min.bytes": "5"}

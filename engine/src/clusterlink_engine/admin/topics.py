@@ -20,8 +20,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from clusterlink_engine.errors import BrokerRefusedError, ClusterUnavailableError, KafkaError, Side
-from clusterlink_engine.settings import Security, librdkafka_settings
+from clusterlink_engine.errors import (
+    BrokerRefusedError,
+    CertificateRefusedError,
+    ClusterUnavailableError,
+    KafkaError,
+    Side,
+)
+from clusterlink_engine.security import Security, librdkafka_settings
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +94,29 @@ class ConfluentTopicAdmin:
         """
         self._side = side
         self._timeout = timeout
-        self._client = AdminClient(
-            {**librdkafka_settings(bootstrap_servers, security), "client.id": "clusterlink"},
-            logger=log.getChild("librdkafka"),
-        )
+        self._bootstrap_servers = bootstrap_servers
+        self._security = security
+        self._settings: dict[str, str | bool] = {}
+        self._client: AdminClient | None = None
+
+    def _connected(self) -> AdminClient:
+        """Answers the client, to be kept while its answers are waited for.
+
+        It is a new one if the files of its certificates changed, and can be used.
+
+        Raises:
+            CertificateRefusedError: There is none yet, and the certificates cannot be used.
+        """
+        try:
+            settings = librdkafka_settings(self._bootstrap_servers, self._security)
+            if self._client is None or settings != self._settings:
+                library: dict[str, Any] = {**settings, "client.id": "clusterlink"}
+                self._client, self._settings = AdminClient(library, logger=log.getChild("librdkafka")), settings
+        except (ValueError, KafkaException) as error:
+            if self._client is None:
+                text = f"The certificates for the {self._side} cluster cannot be used: {error}."
+                raise CertificateRefusedError(text, side=self._side) from error
+        return self._client
 
     async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
         """See TopicAdmin."""
@@ -111,7 +136,8 @@ class ConfluentTopicAdmin:
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
         if not resources:
             return {}
-        futures = self._client.describe_configs(resources, request_timeout=self._timeout)
+        client = self._connected()
+        futures = client.describe_configs(resources, request_timeout=self._timeout)
         with self._translated(f"Reading the settings of {_names(topics)}"):
             answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
         return {resource.name: entries for resource, entries in zip(futures, answers, strict=True)}
@@ -133,13 +159,15 @@ class ConfluentTopicAdmin:
         if not entries:
             return
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=list(entries))
-        futures = self._client.incremental_alter_configs([resource], request_timeout=self._timeout)
+        client = self._connected()
+        futures = client.incremental_alter_configs([resource], request_timeout=self._timeout)
         with self._translated(f'Changing settings of the topic "{topic}"'):
             await asyncio.wrap_future(futures[resource])
 
     async def grow(self, topic: str, partition_count: int) -> None:
         """See TopicAdmin."""
-        futures = self._client.create_partitions(
+        client = self._connected()
+        futures = client.create_partitions(
             [NewPartitions(topic, partition_count)], request_timeout=self._timeout, operation_timeout=self._timeout
         )
         with self._translated(f'Adding partitions to the topic "{topic}"'):
@@ -147,10 +175,13 @@ class ConfluentTopicAdmin:
 
     async def groups_with_members(self, topic: str) -> dict[str, bool]:
         """See TopicAdmin."""
+        client = self._connected()
         with self._translated("Looking at the consumer groups"):
-            listed = await asyncio.wrap_future(self._client.list_consumer_groups(request_timeout=self._timeout))
+            listed = await asyncio.wrap_future(client.list_consumer_groups(request_timeout=self._timeout))
+            if listed.errors:  # of a broker that did not answer: its groups are not among the others
+                raise KafkaException(listed.errors[0])
             working = [group.group_id for group in listed.valid if group.state not in _AT_REST]
-            futures = self._client.describe_consumer_groups(working, request_timeout=self._timeout) if working else {}
+            futures = client.describe_consumer_groups(working, request_timeout=self._timeout) if working else {}
             groups = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
         return {group.group_id: _has_partitions(group, topic) for group in groups}
 

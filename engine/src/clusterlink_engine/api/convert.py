@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.restoring import Truncation
@@ -33,6 +35,7 @@ from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
 from clusterlink_engine.replication.gap_filling import GapFillingWay
 from clusterlink_engine.replication.status import PartitionStatus
+from clusterlink_engine.security import Tls
 from clusterlink_engine.settings import Limits
 from clusterlink_engine.sync.task import SyncTask
 from clusterlink_proto import v1
@@ -74,6 +77,7 @@ def link_spec(message: v1.Link) -> LinkSpec:
         sasl_mechanism=remote.sasl.mechanism,
         sasl_username=remote.sasl.username,
         sasl_password=remote.sasl.password,
+        tls=_tls(remote.tls) if remote.HasField("tls") else None,
         topic_prefix=message.topic_prefix,
         paused=message.paused,
         mirror_start_offset=message.mirror_start_offset or EARLIEST,
@@ -87,6 +91,20 @@ def link_spec(message: v1.Link) -> LinkSpec:
         ),
         config=dict(message.config),
     )
+
+
+def _tls(message: v1.Tls) -> Tls:
+    try:
+        return Tls(
+            ca_pem=message.ca_pem,
+            certificate_pem=message.certificate_pem,
+            key_pem=message.key_pem,
+            accept_any_server_name=message.accept_any_server_name,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(["link.remote_cluster.tls", *map(str, first["loc"])])
+        raise InvalidArgumentError(f"tls is wrong: {first['msg'].removeprefix('Value error, ')}.", field=field) from None
 
 
 def _consumer_offset_sync(message: v1.ConsumerOffsetSync) -> ConsumerOffsetSync:
@@ -179,6 +197,14 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
     if stored.remote.sasl is not None:
         message.remote_cluster.sasl.mechanism = stored.remote.sasl.mechanism
         message.remote_cluster.sasl.username = stored.remote.sasl.username
+    tls = stored.remote.tls
+    if tls is not None:
+        shown = v1.Tls(
+            ca_pem=tls.ca_pem,
+            certificate_pem=tls.certificate_pem,
+            accept_any_server_name=tls.accept_any_server_name,
+        )
+        message.remote_cluster.tls.CopyFrom(shown)
     if runtime is not None and entered is not None:
         message.gap_filling = _GAP_FILLING[runtime.gap_filling]
         state = entered.state

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from clusterlink_engine import pem
 from clusterlink_engine.cli import link_properties
 from clusterlink_engine.cli.asking import (
     CALL_SECONDS,
@@ -25,7 +26,9 @@ from clusterlink_proto import v1
 
 PASSWORD_VARIABLE = "CLUSTERLINK_REMOTE_PASSWORD"  # noqa: S105 - the name of the variable
 
-_SASL = "remote_cluster.sasl"
+_SASL, _TLS = "remote_cluster.sasl", "remote_cluster.tls"
+# What files of PEM hold, by the beginning of their options' names.
+_PEM_FILES = {"ca": pem.CERTIFICATE, "certificate": pem.CERTIFICATE, "key": pem.PRIVATE_KEY}
 
 
 def add(link: Any) -> None:
@@ -57,6 +60,7 @@ def add(link: Any) -> None:
     for parser in (shown, changed):
         parser.add_argument("name", metavar="LINK")
     changed.set_defaults(bootstrap=None, username=None, password_file=None)
+    changed.set_defaults(**{f"tls_{part}_file": None for part in _PEM_FILES})
     _add_configuration(changed)
 
 
@@ -72,6 +76,12 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
         help=f"for SASL; the password comes from --password-file, ${PASSWORD_VARIABLE}, or is asked for",
     )
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file with the password alone")
+    for part, text in (
+        ("ca", "the authorities to trust (PEM); left out: those that the engine's machine trusts"),
+        ("certificate", "the engine's certificate (PEM), for brokers that ask for one"),
+        ("key", "its private key (PEM)"),
+    ):
+        parser.add_argument(f"--tls-{part}-file", type=Path, metavar="FILE", help=text)
 
 
 def _add_configuration(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +190,7 @@ def _properties(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _put(link: v1.Link, wanted: dict[str, str], options: argparse.Namespace) -> list[str]:
-    """Sets properties, user and password in a link; answers the fields to name in an update."""
+    """Sets properties, user, password and certificates in a link; answers the fields to name in an update."""
     fields = link_properties.put(link, wanted)
     if options.username is not None or options.password_file is not None:
         fields.append(_SASL)
@@ -190,7 +200,30 @@ def _put(link: v1.Link, wanted: dict[str, str], options: argparse.Namespace) -> 
     elif _SASL in fields:
         sasl.username = sasl.username if options.username is None else options.username
         sasl.password = _password(options, sasl.username)
+    if _put_tls(link.remote_cluster, options) or _TLS in fields:
+        _check_key(link.remote_cluster)
+        fields.append(_TLS)
     return sorted(set(fields))
+
+
+def _put_tls(remote: v1.RemoteCluster, options: argparse.Namespace) -> bool:
+    """Sets what files of PEM give; a protocol without TLS takes all of it out. Answers whether anything was changed."""
+    paths = {part: getattr(options, f"tls_{part}_file") for part in _PEM_FILES}
+    given = {part: path for part, path in paths.items() if path is not None}
+    for part, path in given.items():
+        try:
+            setattr(remote.tls, f"{part}_pem", pem.blocks(path.read_bytes(), _PEM_FILES[part]))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be used: {error}") from error
+    if remote.HasField("tls") and not given and not remote.security_protocol.endswith("SSL"):
+        remote.ClearField("tls")
+        return True
+    return bool(given)
+
+
+def _check_key(remote: v1.RemoteCluster) -> None:
+    if remote.tls.certificate_pem and not remote.tls.key_pem:
+        raise UsageError("the private key is missing; give --tls-key-file: the engine tells it to nobody")
 
 
 def _password(options: argparse.Namespace, username: str) -> str:

@@ -30,7 +30,13 @@ _ACL_FILTER = {
 }
 # Names of Kafka: the texts have them in lower case, too.
 _NAMES = frozenset({"resource_type", "pattern_type", "filter_type", "operation", "permission_type"})
-_JAAS = "sasl.jaas.config"
+# What goes another way, since a command line can be seen by others.
+_SECRETS = {
+    "sasl.jaas.config": "--username, and the password by --password-file",
+    "ssl.keystore.key": "--tls-key-file",
+}
+_SERVER_NAME = "ssl.endpoint.identification.algorithm"
+_CHECKED, _UNCHECKED = "https", "none"
 _MODE = "link.mode"
 _READ_ONLY = frozenset({_MODE, "cluster.link.prefix", "mirror.start.offset.spec"})
 _MODE_PREFIX = "LINK_MODE_"
@@ -63,8 +69,8 @@ def put(link: v1.Link, properties: Mapping[str, str]) -> list[str]:
                 link.config[name] = text
             fields.append("config")
             continue
-        if name == _JAAS:
-            raise UsageError(f"{name} is not taken here; give --username, and the password by --password-file")
+        if name in _SECRETS:
+            raise UsageError(f"{name} is not taken here; give {_SECRETS[name]}")
         try:
             _put(link, name, path, text)
         except ValueError as error:
@@ -78,9 +84,9 @@ def put(link: v1.Link, properties: Mapping[str, str]) -> list[str]:
 
 
 def read(link: v1.Link) -> list[Property]:
-    """Answers all properties of a link by name, those with their defaults too; no password is among them."""
+    """Answers all properties of a link by name, those with their defaults too; no secret is among them."""
     values = {name: link.config.get(name, str(entry.default)) for name, entry in PROPERTIES.items()}
-    values |= {name: _read(link, name, path) for name, path in ATTRIBUTES.items() if name != _JAAS}
+    values |= {name: _read(link, name, path) for name, path in ATTRIBUTES.items() if name not in _SECRETS}
     return [Property(name, value, name in _READ_ONLY) for name, value in sorted(values.items())]
 
 
@@ -119,6 +125,10 @@ def _put(link: v1.Link, name: str, path: str, text: str) -> None:
         getattr(message, field).extend(_filters(name, text))
     elif name == _MODE:
         link.mode = v1.LinkMode.Value(_MODE_PREFIX + text)
+    elif name == _SERVER_NAME:
+        if text not in (_CHECKED, _UNCHECKED):
+            raise ValueError(f"expected {_CHECKED} or {_UNCHECKED}")
+        setattr(message, field, text == _UNCHECKED)
     elif isinstance(before, bool):
         if text not in ("true", "false"):
             raise ValueError("expected true or false")
@@ -128,7 +138,7 @@ def _put(link: v1.Link, name: str, path: str, text: str) -> None:
             raise ValueError("expected a whole number")
         setattr(message, field, int(text))
     elif isinstance(before, str):
-        setattr(message, field, text)
+        setattr(message, field, text.replace("\\n", "\n"))  # as in a file of properties
     else:
         getattr(message, field).extend(part.strip() for part in text.split(","))
 
@@ -140,8 +150,10 @@ def _read(link: v1.Link, name: str, path: str) -> str:
         return _filters_text(name, value)
     if name == _MODE:
         return v1.LinkMode.Name(link.mode).removeprefix(_MODE_PREFIX)
+    if name == _SERVER_NAME:
+        return _UNCHECKED if value else _CHECKED
     if isinstance(value, bool | int | str):
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        return str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n")
     return ",".join(value)
 
 

@@ -14,6 +14,7 @@ from clusterlink_engine.errors import (
     AlreadyExistsError,
     AuthenticationFailedError,
     BrokerRefusedError,
+    CertificateRefusedError,
     FailedPreconditionError,
     InvalidArgumentError,
     KafkaError,
@@ -76,7 +77,7 @@ class Links:
             self._check_place(spec)
             if validate_only:
                 return _link(spec, RemoteCluster(bootstrap_servers=spec.bootstrap_servers, cluster_id=spec.cluster_id))
-            remote = await self._reach(spec)
+            remote = await self._reach(spec, _remote(spec))
             link = _link(spec, remote, client_token=client_token, producer_id=await logs.init_producer_id(self._local))
             await self._state.write(link, guard=lambda: self._check_place(spec))
         log.info("link %s to cluster %s created", link.name, remote.cluster_id)
@@ -88,7 +89,8 @@ class Links:
         Args:
             spec: The new values, under the link's name.
             fields: Among "remote_cluster.bootstrap_servers", "remote_cluster.security_protocol", "remote_cluster.sasl",
-                "paused", "topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics", "config".
+                "remote_cluster.tls", "paused", "topic_config_sync", "consumer_offset_sync", "acl_sync",
+                "auto_create_mirror_topics", "config".
             validate_only: Whether to change nothing.
 
         Raises:
@@ -102,11 +104,8 @@ class Links:
             self._check_overrides(spec)
             if validate_only:
                 return link
-            moved = (
-                tuple(sorted(spec.bootstrap_servers)) != link.remote.bootstrap_servers
-                or spec.sasl() != link.remote.sasl
-            )
-            remote = await self._reach(spec) if moved else link.remote
+            wanted = _remote(spec)
+            remote = await self._reach(spec, wanted) if wanted != link.remote else wanted
             changed = _link(
                 spec,
                 remote,
@@ -202,19 +201,13 @@ class Links:
                     field="link.topic_config_sync.include",
                 )
 
-    async def _reach(self, spec: LinkSpec) -> RemoteCluster:
-        """Asks the remote cluster for its id.
+    async def _reach(self, spec: LinkSpec, remote: RemoteCluster) -> RemoteCluster:
+        """Asks the remote cluster for its id; answers it with that.
 
         Raises:
             FailedPreconditionError: It is not the cluster that it should be.
             KafkaError: It cannot be reached; the reason is for the bootstrap servers' field.
         """
-        remote = RemoteCluster(
-            bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
-            cluster_id=spec.cluster_id,
-            security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
-            sasl=spec.sasl(),
-        )
         cluster = open_remote(remote, spec.config)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -233,7 +226,9 @@ class Links:
             raise
         except AuthenticationFailedError as error:
             raise FailedPreconditionError(
-                f"The remote cluster cannot be used: {error}", field="link.remote_cluster.sasl", reason=error.reason
+                f"The remote cluster cannot be used: {error}",
+                field=f"link.remote_cluster.{'tls' if isinstance(error, CertificateRefusedError) else 'sasl'}",
+                reason=error.reason,
             ) from error
         except KafkaError as error:
             raise FailedPreconditionError(
@@ -248,6 +243,16 @@ class Links:
                 reason="SAME_CLUSTER",
             )
         return remote.model_copy(update={"cluster_id": metadata.cluster_id})
+
+
+def _remote(spec: LinkSpec) -> RemoteCluster:
+    return RemoteCluster(
+        bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
+        cluster_id=spec.cluster_id,
+        security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
+        sasl=spec.sasl(),
+        tls=spec.tls,
+    )
 
 
 def _link(
@@ -290,6 +295,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
             "sasl_username": spec.sasl_username,
             "sasl_password": spec.sasl_password,
         },
+        "remote_cluster.tls": {"tls": spec.tls},
         "paused": {"paused": spec.paused},
         "topic_config_sync": {
             "topic_config_sync_ms": spec.topic_config_sync_ms,
@@ -309,6 +315,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         sasl_mechanism=link.remote.sasl.mechanism if link.remote.sasl is not None else "",
         sasl_username=link.remote.sasl.username if link.remote.sasl is not None else "",
         sasl_password=link.remote.sasl.password if link.remote.sasl is not None else "",
+        tls=link.remote.tls,
         topic_prefix=link.topic_prefix,
         paused=link.paused,
         mirror_start_offset=link.mirror_start_offset,

@@ -6,6 +6,7 @@ A property that has an attribute of its own is refused in `config`, so that ther
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clusterlink_engine import pem
 from clusterlink_engine.errors import InvalidArgumentError
 
 
@@ -44,6 +45,10 @@ ATTRIBUTES: Mapping[str, str] = {
     "security.protocol": "remote_cluster.security_protocol",
     "sasl.mechanism": "remote_cluster.sasl.mechanism",
     "sasl.jaas.config": "remote_cluster.sasl",
+    "ssl.truststore.certificates": "remote_cluster.tls.ca_pem",
+    "ssl.keystore.certificate.chain": "remote_cluster.tls.certificate_pem",
+    "ssl.keystore.key": "remote_cluster.tls.key_pem",
+    "ssl.endpoint.identification.algorithm": "remote_cluster.tls.accept_any_server_name",
     "mirror.start.offset.spec": "mirror_start_offset",
     "cluster.link.prefix": "topic_prefix",
     "cluster.link.paused": "paused",
@@ -73,11 +78,11 @@ def check_config(config: Mapping[str, str], field: str) -> None:
         at = f'{field}["{name}"]'
         entry = PROPERTIES.get(name)
         if entry is None:
-            hint = (
-                f"it is the attribute {ATTRIBUTES[name]}"
-                if name in ATTRIBUTES
-                else "known are " + ", ".join(PROPERTIES)
-            )
+            hint = "known are " + ", ".join(PROPERTIES)
+            if name in ATTRIBUTES:
+                hint = f"it is the attribute {ATTRIBUTES[name]}"
+            elif name.startswith("ssl."):
+                hint = f"certificates are PEM texts in remote_cluster.tls; a store is converted by: {pem.FROM_JKS}"
             raise InvalidArgumentError(f'The property "{name}" cannot be set here: {hint}.', field=at)
         digits = text.removeprefix("-")
         number = digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clusterlink_engine.model.acls import Acl, AclFilter
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.states import MirrorError
-from clusterlink_engine.settings import Sasl, Security
+from clusterlink_engine.security import Sasl, Security, Tls
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
 DEFAULT_CONSUMER_OFFSET_SYNC_MS = 30_000
@@ -61,14 +61,15 @@ class RemoteCluster(Stored):
     """Sorted, at least one; `host:port`."""
     cluster_id: str
     """As the cluster answered when the link was created; never changes."""
-    security_protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl: Sasl | None = None
-    """The password is stored as it is: who may read the state topic can read it."""
+    tls: Tls | None = None
+    """Password and private key are stored as they are: who may read the state topic can read them."""
 
     @property
     def security(self) -> Security:
         """How to connect."""
-        return Security(security_protocol=self.security_protocol, sasl=self.sasl)
+        return Security(security_protocol=self.security_protocol, sasl=self.sasl, tls=self.tls)
 
 
 class TopicConfigSync(Stored):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from clusterlink_engine import pem
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.model import names, properties, topic_settings
 from clusterlink_engine.model.acls import check_acl_filters
@@ -19,7 +20,8 @@ from clusterlink_engine.model.resources import (
     ConsumerOffsetSync,
     LinkMode,
 )
-from clusterlink_engine.settings import SASL_MECHANISMS, Limits, Sasl, parse_address
+from clusterlink_engine.security import SASL_MECHANISMS, SECURITY_PROTOCOLS, Sasl, Tls
+from clusterlink_engine.settings import Limits, parse_address
 
 # Topics of Kafka itself: their records mean something to their own cluster only.
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
@@ -40,6 +42,7 @@ class LinkSpec:
     sasl_mechanism: str = ""
     sasl_username: str = ""
     sasl_password: str = field(default="", repr=False)
+    tls: Tls | None = None
     topic_prefix: str = ""
     paused: bool = False
     mirror_start_offset: str = EARLIEST
@@ -122,15 +125,16 @@ class LinkSpec:
 
     def _check_security(self) -> None:
         protocol = self.security_protocol
-        if protocol not in ("PLAINTEXT", "SASL_PLAINTEXT"):
+        if protocol not in SECURITY_PROTOCOLS:
             raise InvalidArgumentError(
-                f'The security protocol "{protocol}" is not part of this version; PLAINTEXT and SASL_PLAINTEXT are.',
+                f'The security protocol "{protocol}" is not known; use one of {", ".join(SECURITY_PROTOCOLS)}.',
                 field="link.remote_cluster.security_protocol",
             )
+        self._check_tls()
         has_sasl = bool(self.sasl_mechanism or self.sasl_username or self.sasl_password)
-        if has_sasl != (protocol == "SASL_PLAINTEXT"):
+        if has_sasl != protocol.startswith("SASL_"):
             raise InvalidArgumentError(
-                f"sasl is given, but the security protocol is {protocol}; use SASL_PLAINTEXT."
+                f"sasl is given, but the security protocol is {protocol}; use SASL_SSL or SASL_PLAINTEXT."
                 if has_sasl
                 else f"The security protocol {protocol} needs sasl: mechanism, username and password.",
                 field="link.remote_cluster.sasl",
@@ -145,6 +149,19 @@ class LinkSpec:
         for name, value in (("username", self.sasl_username), ("password", self.sasl_password)):
             if not value:
                 raise InvalidArgumentError(f"sasl needs a {name}.", field=f"link.remote_cluster.sasl.{name}")
+
+    def _check_tls(self) -> None:
+        if self.tls is None:
+            return
+        at = "link.remote_cluster.tls"
+        if not self.security_protocol.endswith("SSL"):
+            raise InvalidArgumentError(
+                f"tls is given, but the security protocol is {self.security_protocol}; use SSL or SASL_SSL.", field=at
+            )
+        try:
+            pem.client_context(self.tls.pems(), accept_any_server_name=self.tls.accept_any_server_name)
+        except ValueError as error:
+            raise InvalidArgumentError(f"tls cannot be used: {error}.", field=at) from error
 
     def sasl(self) -> Sasl | None:
         """Answers how to authenticate; None for not at all. Only after `check`."""

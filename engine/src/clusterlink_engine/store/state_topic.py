@@ -17,7 +17,8 @@ from confluent_kafka import KafkaError as LibraryError
 
 from clusterlink_engine.errors import StateError, StateFencedError, StateUnavailableError
 from clusterlink_engine.model.resources import Stored
-from clusterlink_engine.settings import LocalCluster, librdkafka_settings
+from clusterlink_engine.security import librdkafka_settings
+from clusterlink_engine.settings import LocalCluster
 from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
 from clusterlink_engine.tasks import FatalHandler
 

@@ -9,7 +9,7 @@ from kafka.protocol.sasl import (
 )
 
 from clusterlink_engine.errors import AuthenticationFailedError
-from clusterlink_engine.settings import Sasl
+from clusterlink_engine.security import Sasl
 from clusterlink_engine.wire.connection import Connection, choose_version
 
 _HANDSHAKE = (1, 1)  # version 1: what follows are SaslAuthenticate messages, not bare bytes
@@ -27,9 +27,9 @@ async def authenticate(connection: Connection, sasl: Sasl) -> None:
     version = choose_version(connection, request.API_KEY, *_HANDSHAKE)
     offered = await connection.call(request, SaslHandshakeResponse, version)
     if offered.error_code:
-        raise _failed(
-            connection, sasl, f"the broker does not offer the mechanism; it has {', '.join(sorted(offered.mechanisms))}"
-        )
+        known = ", ".join(sorted(offered.mechanisms))
+        why = f"the broker does not offer the mechanism; it has {known}" if known else "nobody is authenticated there"
+        raise _failed(connection, sasl, why)
     # In SCRAM, "=" and "," of a name stand for something else (RFC 5802).
     is_scram = sasl.mechanism.startswith("SCRAM")
     username = sasl.username.replace("=", "=3D").replace(",", "=2C") if is_scram else sasl.username

@@ -21,11 +21,13 @@ from clusterlink_engine.errors import (
     Side,
     WrongClusterError,
 )
-from clusterlink_engine.settings import Security, parse_address
+from clusterlink_engine.security import Security, Tls
+from clusterlink_engine.settings import parse_address
 from clusterlink_engine.wire.auth import authenticate
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.tls import Contexts
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
 NO_TOPIC_ID = "0" * 32
@@ -79,7 +81,8 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._security = security
+        self._sasl = security.sasl
+        self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
         self._control: dict[int, Connection] = {}
@@ -219,11 +222,12 @@ class Cluster:
             return connection
 
     async def _open(self, host: str, port: int, frames: FramePool | None = None) -> Connection:
-        connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames)
+        tls = self._tls.current() if self._tls is not None else None
+        connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames, tls=tls)
         try:
             connection.versions = await self._api_versions(connection)
-            if self._security.sasl is not None:
-                await authenticate(connection, self._security.sasl)
+            if self._sasl is not None:
+                await authenticate(connection, self._sasl)
         except BaseException:
             connection.close()
             raise

@@ -9,6 +9,7 @@ All methods belong to one event loop. A connection that broke is never used agai
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from clusterlink_engine.errors import (
     UnresolvableBootstrapError,
 )
 from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.tls import explained
 
 CLIENT_ID = "clusterlink"
 
@@ -33,6 +35,9 @@ MAX_FRAME_BYTES = 1 << 30
 _HIGH_WATER_BYTES = 8 * 1024 * 1024
 
 Buffer = bytes | bytearray | memoryview
+
+# How the size of a first frame begins that is no frame but an alert: the broker expects TLS.
+_TLS_ALERT = 0x1503
 
 _SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
@@ -58,6 +63,9 @@ class _Protocol(asyncio.BufferedProtocol):
             return
         if self._frame is None:
             (size,) = _SIZE.unpack(self._size)
+            if size >> 16 == _TLS_ALERT and not self._connection.versions:
+                self._connection.met_tls()
+                return
             if not 4 <= size <= MAX_FRAME_BYTES:
                 self._connection.violated(f"announced a frame of {size} bytes")
                 return
@@ -113,7 +121,14 @@ class Connection:
 
     @classmethod
     async def open(
-        cls, side: Side, host: str, port: int, *, timeout: float, frames: FramePool | None = None
+        cls,
+        side: Side,
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+        frames: FramePool | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> "Connection":
         """Connects to a broker.
 
@@ -123,8 +138,10 @@ class Connection:
             port: 1 to 65535.
             timeout: Seconds, for connecting and then for each answer.
             frames: Where answers are received into; None for a pool of its own.
+            tls: Whom to trust, and what to show; None for no TLS.
 
         Raises:
+            CertificateRefusedError: The certificate of one side is not accepted by the other.
             UnresolvableBootstrapError: The name has no address.
             ClusterTimeoutError: No connection within the timeout.
             ClusterUnavailableError: The connection was refused or broke.
@@ -134,7 +151,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                transport, _ = await loop.create_connection(lambda: _Protocol(connection), host, port)
+                transport, _ = await loop.create_connection(lambda: _Protocol(connection), host, port, ssl=tls)
         except TimeoutError as error:
             raise ClusterTimeoutError(
                 f"{address} did not accept a connection within {timeout:g} s.", side=side
@@ -145,6 +162,8 @@ class Connection:
                 f"The name in {address} cannot be resolved: {reason}.", side=side
             ) from error
         except OSError as error:
+            if tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError):
+                raise explained(error, address, side) from error
             reason = error.strerror or str(error)
             raise ClusterUnavailableError(f"{address} cannot be reached: {reason}.", side=side) from error
         connection._transport = transport
@@ -249,8 +268,16 @@ class Connection:
         self._fail(error)
         return error
 
+    def met_tls(self) -> None:
+        """Ends the connection because what answers expects TLS."""
+        text = f"{self.address} speaks TLS; set the security protocol of the {self.side} cluster to SSL or SASL_SSL."
+        self._fail(ClusterUnavailableError(text, side=self.side))
+
     def lost(self, cause: Exception | None) -> None:
         """Ends the connection because the transport did."""
+        if isinstance(cause, ssl.SSLError) and not self.versions:  # what a broker of TLS 1.3 finds out after the handshake
+            self._fail(explained(cause, self.address, self.side))
+            return
         reason = f" ({cause})" if cause else ""
         self._fail(ClusterUnavailableError(f"{self.address} closed the connection{reason}.", side=self.side))
 

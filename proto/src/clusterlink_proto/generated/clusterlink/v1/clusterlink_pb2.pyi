@@ -653,15 +653,20 @@ class RemoteCluster(google.protobuf.message.Message):
     CLUSTER_ID_FIELD_NUMBER: builtins.int
     SECURITY_PROTOCOL_FIELD_NUMBER: builtins.int
     SASL_FIELD_NUMBER: builtins.int
+    TLS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """Id of the remote cluster. Given at create: the engine refuses another cluster."""
     security_protocol: builtins.str
-    """PLAINTEXT, the default, or SASL_PLAINTEXT; SSL and SASL_SSL are refused by this version."""
+    """PLAINTEXT, the default, SSL, SASL_PLAINTEXT or SASL_SSL."""
     @property
     def bootstrap_servers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def sasl(self) -> global___Sasl:
         """Given exactly if the protocol is a SASL one."""
+
+    @property
+    def tls(self) -> global___Tls:
+        """With SSL and SASL_SSL only; left out: the authorities that the engine's machine trusts, and no certificate."""
 
     def __init__(
         self,
@@ -670,9 +675,10 @@ class RemoteCluster(google.protobuf.message.Message):
         cluster_id: builtins.str = ...,
         security_protocol: builtins.str = ...,
         sasl: global___Sasl | None = ...,
+        tls: global___Tls | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["sasl", b"sasl"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bootstrap_servers", b"bootstrap_servers", "cluster_id", b"cluster_id", "sasl", b"sasl", "security_protocol", b"security_protocol"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["sasl", b"sasl", "tls", b"tls"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bootstrap_servers", b"bootstrap_servers", "cluster_id", b"cluster_id", "sasl", b"sasl", "security_protocol", b"security_protocol", "tls", b"tls"]) -> None: ...
 
 global___RemoteCluster = RemoteCluster
 
@@ -700,6 +706,36 @@ class Sasl(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["mechanism", b"mechanism", "password", b"password", "username", b"username"]) -> None: ...
 
 global___Sasl = Sasl
+
+@typing.final
+class Tls(google.protobuf.message.Message):
+    """Whom to trust, and who the engine is itself: PEM texts. An update takes it as a whole, with the key."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CA_PEM_FIELD_NUMBER: builtins.int
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    KEY_PEM_FIELD_NUMBER: builtins.int
+    ACCEPT_ANY_SERVER_NAME_FIELD_NUMBER: builtins.int
+    ca_pem: builtins.str
+    """Certificates of the authorities that may have signed those of the brokers. Empty: those that the engine's machine trusts."""
+    certificate_pem: builtins.str
+    """The engine's own certificate, with the intermediate ones after it. Given together with key_pem, or not at all."""
+    key_pem: builtins.str
+    """Private key of this certificate, not encrypted. Never answered."""
+    accept_any_server_name: builtins.bool
+    """Whether a broker's certificate may be for another name than the one that is connected to."""
+    def __init__(
+        self,
+        *,
+        ca_pem: builtins.str = ...,
+        certificate_pem: builtins.str = ...,
+        key_pem: builtins.str = ...,
+        accept_any_server_name: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accept_any_server_name", b"accept_any_server_name", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "key_pem", b"key_pem"]) -> None: ...
+
+global___Tls = Tls
 
 @typing.final
 class TopicConfigSync(google.protobuf.message.Message):

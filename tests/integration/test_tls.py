@@ -1,0 +1,244 @@
+"""TLS on both sides, by the raw path and by the libraries; and what wrong certificates look like."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import grpc
+import pytest
+
+from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_engine.devkit.settings import Listener
+from clusterlink_engine.errors import ClusterUnavailableError, Side
+from clusterlink_engine.security import Security, Tls
+from clusterlink_proto import v1
+from tests.support import sources, topics
+from tests.support.certificates import Authority, Certificate
+from tests.support.engine import EngineProcess
+from tests.support.equality import assert_becomes_equal
+from tests.support.waiting import wait_until
+
+StartEngine = Callable[..., EngineProcess]
+
+_PASSWORD = "a-secret, with=signs"  # noqa: S105 - of a cluster of this test
+_SASL = {"mechanism": "SCRAM-SHA-512", "username": "mirror", "password": _PASSWORD}
+_HERE = ("127.0.0.1", "localhost")
+
+AUTHORITY, STRANGER = Authority("tests"), Authority("strangers")
+INTERMEDIATE = Authority("between", AUTHORITY)
+CLIENT = INTERMEDIATE.issue("mirror")
+
+
+def _listener(protocol: str, certificate: Certificate, client_ca: str = "") -> Listener:
+    return Listener(protocol, certificate.certificate, certificate.key, client_ca)
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[KafkaCluster]:
+    """One cluster that is source and destination, with a listener of each kind, and some with wrong certificates."""
+    good = AUTHORITY.issue("broker", *_HERE)
+    listeners = {
+        "SSL": _listener("SSL", good),
+        "MTLS": _listener("SSL", INTERMEDIATE.issue("broker", *_HERE), AUTHORITY.pem),
+        "SASL_SSL": _listener("SASL_SSL", good),
+        "CHANGING": _listener("SSL", good),
+        "EXPIRED": _listener("SSL", AUTHORITY.issue("broker", *_HERE, expired=True)),
+        "MISNAMED": _listener("SSL", AUTHORITY.issue("broker", "elsewhere.example")),
+    }
+    everybody = "User:ANONYMOUS;User:mirror;User:CN=mirror"
+    with KafkaCluster(
+        users={"mirror": _PASSWORD}, settings={"super.users": everybody}, listeners=listeners, name="tls"
+    ) as cluster:
+        yield cluster
+
+
+class Way(NamedTuple):
+    """How to connect: the protocol, and what goes with it."""
+
+    protocol: str
+    tls: dict[str, object] | None = None
+    sasl: dict[str, str] | None = None
+
+
+_TRUSTED: dict[str, object] = {"ca_pem": STRANGER.pem + AUTHORITY.pem}
+_SHOWN: dict[str, object] = {**_TRUSTED, "certificate_pem": CLIENT.certificate, "key_pem": CLIENT.key}
+WAYS = {
+    "SSL": Way("SSL", _TRUSTED),
+    "MTLS": Way("SSL", _SHOWN),
+    "SASL_SSL": Way("SASL_SSL", _TRUSTED, _SASL),
+}
+
+
+def _local(way: Way) -> dict[str, object]:
+    optional = {"tls": way.tls, "sasl": way.sasl}
+    return {"security_protocol": way.protocol, **{name: value for name, value in optional.items() if value is not None}}
+
+
+def _link(servers: str, way: Way) -> v1.Link:
+    remote = v1.RemoteCluster(bootstrap_servers=[servers], security_protocol=way.protocol)
+    if way.tls is not None:
+        remote.tls.MergeFrom(v1.Tls(**way.tls))  # type: ignore[arg-type] # by name
+    if way.sasl is not None:
+        remote.sasl.MergeFrom(v1.Sasl(**way.sasl))
+    return v1.Link(name="link", topic_prefix="mirror.", remote_cluster=remote)
+
+
+def _secrets() -> list[str]:
+    """What must be nowhere: the password, and each line of the private key."""
+    return [_PASSWORD, *CLIENT.key.splitlines()[1:-1]]
+
+
+def _write(cluster: KafkaCluster, topic: str) -> None:
+    """Writes transactions, some of them aborted; makes the topic if it is not there."""
+    if not topics.exists(cluster.bootstrap_servers, topic):
+        topics.create(cluster.bootstrap_servers, topic, partitions=2)
+    sources.write_transactions(cluster.bootstrap_servers, topic, partitions=2, rounds=12, seed=1)
+
+
+@pytest.mark.parametrize("listener", [pytest.param("SSL", marks=pytest.mark.slow), "MTLS", "SASL_SSL"])
+def test_a_protocol_on_both_sides(
+    secured: KafkaCluster, start_engine: StartEngine, topic_name: str, listener: str
+) -> None:
+    """Transactions are mirrored, compared and counted by nothing else than this listener, and no secret is to be read."""
+    way, servers = WAYS[listener], secured.servers(listener)
+    _write(secured, topic_name)
+    engine = start_engine(servers, settings={"local_cluster": _local(way)})
+    link = engine.links.CreateLink(v1.CreateLinkRequest(link=_link(servers, way)), timeout=30)
+    assert (link.remote_cluster.tls.ca_pem, link.remote_cluster.tls.key_pem) == (_TRUSTED["ca_pem"], "")
+    engine.create_mirror("link", topic_name)
+    assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}", raw=False)
+    verified = engine.verify("link")
+    assert topic_name in verified
+    metrics = engine.metrics()
+    assert f'topic="mirror.{topic_name}"' in metrics
+    shown = [engine.run("link", "describe", "link", "-o", "json"), engine.run("link", "configuration", "list", "link")]
+    answers = [engine.links.GetLink(v1.GetLinkRequest(name="link")), engine.mirror(f"mirror.{topic_name}")]
+    assert engine.stop() == 0
+    told = "\n".join([*map(str, [*answers, *shown]), verified, metrics, engine.log()])
+    assert [secret for secret in _secrets() if secret in told] == []
+
+
+def _wrong_ways() -> dict[str, tuple[str, Way, str, str, str]]:
+    """Name: listener, way, what is said, reason, and the field that is blamed."""
+    strange, expired = STRANGER.issue("mirror"), AUTHORITY.issue("mirror", expired=True)
+
+    def showing(certificate: Certificate) -> Way:
+        return Way("SSL", {**_TRUSTED, "certificate_pem": certificate.certificate, "key_pem": certificate.key})
+
+    authentication, unreachable = "AUTHENTICATION_ERROR", "BOOTSTRAP_TCP_CONNECTION_FAILED_ERROR"
+    tls, servers = "link.remote_cluster.tls", "link.remote_cluster.bootstrap_servers"
+    refused = r"of the remote cluster refused the engine's certificate, or asks for one and got none"
+    return {
+        "wrong authority": (
+            *("SSL", Way("SSL", {"ca_pem": STRANGER.pem})),
+            *(r"of the remote cluster is not accepted: unable to get local issuer certificate", authentication, tls),
+        ),
+        "authorities of the machine": (
+            *("SSL", Way("SSL")),
+            *(r"is not accepted: unable to get local issuer certificate", authentication, tls),
+        ),
+        "expired": ("EXPIRED", Way("SSL", _TRUSTED), "certificate has expired", authentication, tls),
+        "another name": (
+            *("MISNAMED", Way("SSL", _TRUSTED)),
+            *("IP address mismatch, certificate is not valid for '127.0.0.1'", authentication, tls),
+        ),
+        "no client certificate": ("MTLS", Way("SSL", _TRUSTED), refused, authentication, tls),
+        "client certificate of a stranger": ("MTLS", showing(strange), refused, authentication, tls),
+        "expired client certificate": ("MTLS", showing(expired), refused, authentication, tls),
+        "no TLS where there is": ("SSL", Way("PLAINTEXT"), "speaks TLS; set the security protocol", unreachable, servers),
+        "SASL without TLS where there is": (
+            *("SASL_SSL", Way("SASL_PLAINTEXT", None, _SASL), "speaks TLS; set the security protocol"),
+            *(unreachable, servers),
+        ),
+        "TLS where there is none": ("SASL", Way("SSL", _TRUSTED), "does this port speak TLS", unreachable, servers),
+        "SASL where there is none": (
+            *("SSL", Way("SASL_SSL", _TRUSTED, _SASL), "nobody is authenticated there", authentication),
+            "link.remote_cluster.sasl",
+        ),
+        "wrong password": (
+            *("SASL_SSL", Way("SASL_SSL", _TRUSTED, {**_SASL, "password": "wrong-one"})),
+            *(r'remote cluster refused the user "mirror"', authentication, "link.remote_cluster.sasl"),
+        ),
+        "half a client certificate": (
+            *("MTLS", Way("SSL", {**_TRUSTED, "certificate_pem": CLIENT.certificate})),
+            *("a certificate and its key are given together", "INVALID_ARGUMENT", tls),
+        ),
+        "the key of another certificate": (
+            *("MTLS", Way("SSL", {**_SHOWN, "key_pem": strange.key})),
+            *("the key belongs to another certificate", "INVALID_ARGUMENT", tls),
+        ),
+        "a key among the certificates": (
+            *("MTLS", Way("SSL", {**_SHOWN, "certificate_pem": CLIENT.certificate + CLIENT.key})),
+            *("there is a private key in it", "INVALID_ARGUMENT", f"{tls}.certificate_pem"),
+        ),
+    }
+
+
+def test_what_is_wrong_is_named_with_its_side(secured: KafkaCluster, start_engine: StartEngine) -> None:
+    """Each is refused at create with its cause, reason and field; and a name is not checked where that was asked for."""
+    engine = start_engine(secured.bootstrap_servers)
+    for name, (listener, way, message, reason, field) in _wrong_ways().items():
+        request = v1.CreateLinkRequest(link=_link(secured.servers(listener), way))
+        with pytest.raises(grpc.RpcError) as refused:
+            engine.links.CreateLink(request, timeout=30)
+        details = refused.value.details() or ""
+        assert re.search(message, details), f"{name}: {details}"
+        told = b"".join(value for _, value in refused.value.trailing_metadata() if isinstance(value, bytes))  # type: ignore[attr-defined]
+        assert reason.encode() in told, name
+        assert field.encode() in told, name
+        assert [secret for secret in _secrets() if secret in details] == []
+    careless = Way("SSL", {**_TRUSTED, "accept_any_server_name": True})
+    request = v1.CreateLinkRequest(link=_link(secured.servers("MISNAMED"), careless))
+    link = engine.links.CreateLink(request, timeout=30)
+    assert link.remote_cluster.tls.accept_any_server_name
+    assert [secret for secret in _secrets() if secret in engine.log()] == []
+
+
+def test_a_wrong_authority_of_the_local_cluster(secured: KafkaCluster, start_engine: StartEngine) -> None:
+    """The engine ends with one line that says which cluster, and why."""
+    way = Way("SSL", {"ca_pem": STRANGER.pem})
+    engine = start_engine(secured.servers("SSL"), settings={"local_cluster": _local(way)}, wait=False)
+    assert engine.wait(30) == 1
+    said = "of the local cluster is not accepted: unable to get local issuer certificate"
+    wait_until(lambda: said in engine.log(), 5, "the message")
+    assert "Traceback" not in engine.log()
+
+
+async def test_who_cannot_be_asked_has_not_answered(secured: KafkaCluster) -> None:
+    """The library answers no groups, and errors beside them; that must not pass for a cluster without groups."""
+    security = Security(security_protocol="SSL", tls=Tls(ca_pem=STRANGER.pem))
+    admin = ConfluentTopicAdmin(Side.REMOTE, [secured.servers("SSL")], security, timeout=1)
+    with pytest.raises(ClusterUnavailableError, match="Looking at the consumer groups failed"):
+        await admin.groups_with_members("orders")
+
+
+def test_the_broker_gets_another_certificate(
+    secured: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """Of an authority that is not trusted: the link says so; trusted by an update, it goes on where it was."""
+    _write(secured, topic_name)
+    engine = start_engine(secured.bootstrap_servers)
+    way = Way("SSL", {"ca_pem": AUTHORITY.pem})
+    made = engine.links.CreateLink(v1.CreateLinkRequest(link=_link(secured.servers("CHANGING"), way)), timeout=30)
+    engine.create_mirror("link", topic_name)
+    assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}", raw=False)
+    other = STRANGER.issue("broker", *_HERE)
+    prefix = "listener.name.changing.ssl.keystore"
+    changes = {f"{prefix}.type": "PEM", f"{prefix}.certificate.chain": other.certificate, f"{prefix}.key": other.key}
+    topics.alter_broker(secured.bootstrap_servers, 1, changes)
+    secured.nodes[0].restart()
+
+    def link() -> v1.Link:
+        answer: v1.Link = engine.links.GetLink(v1.GetLinkRequest(name="link"), timeout=30)
+        return answer
+
+    wait_until(lambda: link().error == "AUTHENTICATION_ERROR", 30, "the link to tell that it is refused")
+    assert link().state == v1.LINK_STATE_UNAVAILABLE
+    assert "of the remote cluster is not accepted: unable to get local issuer certificate" in link().error_message
+    _write(secured, topic_name)
+    update = v1.UpdateLinkRequest(link=_link(secured.servers("CHANGING"), Way("SSL", {"ca_pem": STRANGER.pem})))
+    update.update_mask.paths.append("remote_cluster.tls")
+    assert engine.links.UpdateLink(update, timeout=30).link_id == made.link_id
+    wait_until(lambda: link().state == v1.LINK_STATE_ACTIVE, 30, "the link to work again")
+    assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}", raw=False)
