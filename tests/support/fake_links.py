@@ -46,7 +46,12 @@ def check_link(link: v1.Link, minimum: int) -> None:
 
 
 def _check_security(remote: v1.RemoteCluster) -> None:
-    is_sasl = remote.security_protocol == "SASL_PLAINTEXT"
+    is_sasl = remote.security_protocol.startswith("SASL_")
+    if remote.HasField("tls") and not remote.security_protocol.endswith("SSL"):
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "tls does not fit.", "link.remote_cluster.tls")
+    if bool(remote.tls.certificate_pem) != bool(remote.tls.key_pem):
+        where = "link.remote_cluster.tls"
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "Certificate and key.", where)
     if is_sasl != remote.HasField("sasl"):
         raise RefusedError(
             grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "sasl does not fit.", "link.remote_cluster.sasl"
@@ -58,11 +63,13 @@ def _check_security(remote: v1.RemoteCluster) -> None:
 
 
 def shown(link: v1.Link) -> v1.Link:
-    """Answers a link as the API shows it: without its password, and with what is another thing at every reading."""
+    """Answers a link as the API shows it: without its secrets, and with what is another thing at every reading."""
     shown = v1.Link()
     shown.CopyFrom(link)
     if shown.remote_cluster.HasField("sasl"):
         shown.remote_cluster.sasl.ClearField("password")
+    if shown.remote_cluster.HasField("tls"):
+        shown.remote_cluster.tls.ClearField("key_pem")
     shown.gap_filling = v1.GAP_FILLING_MARKERS
     shown.state_since.GetCurrentTime()
     return shown

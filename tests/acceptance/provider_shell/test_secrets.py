@@ -140,6 +140,10 @@ _NONE = 'sasl = { mechanism = "PLAIN", username = "u" }'
 _NO_VERSION = 'sasl = { mechanism = "PLAIN", username = "u", password_wo = "y" }'
 _VERSION_ALONE = 'sasl = { mechanism = "PLAIN", username = "u", password = "x", password_wo_version = 1 }'
 _UNKNOWN_MECHANISM = 'sasl = { mechanism = "GSSAPI", username = "u", password = "x" }'
+_TLS = 'tls = { ca_pem = "x" }'
+_NO_KEY = 'tls = { certificate_pem = "x" }'
+_KEY_ALONE = 'tls = { key_pem = "x" }'
+_NO_KEY_VERSION = 'tls = { certificate_pem = "x", key_pem_wo = "y" }'
 _PLAIN = 'sasl = { mechanism = "PLAIN", username = "u", password = "x" }'
 
 
@@ -148,13 +152,17 @@ _PLAIN = 'sasl = { mechanism = "PLAIN", username = "u", password = "x" }'
     [
         ((PROTOCOL,), "Missing sasl", PROTOCOL),
         ((_PLAIN,), "No place for sasl", _PLAIN),
-        ((PROTOCOL, _BOTH), "Two passwords", _BOTH),
+        ((PROTOCOL, _BOTH), "Two values of password", _BOTH),
         ((PROTOCOL, _NONE), "Missing password", _NONE),
-        ((PROTOCOL, _NO_VERSION), "Missing version of the password", _NO_VERSION),
-        ((PROTOCOL, _VERSION_ALONE), "Version without its password", _VERSION_ALONE),
+        ((PROTOCOL, _NO_VERSION), "Missing version of password", _NO_VERSION),
+        ((PROTOCOL, _VERSION_ALONE), "Version without password_wo", _VERSION_ALONE),
         ((PROTOCOL, _UNKNOWN_MECHANISM), "Not in this version", _UNKNOWN_MECHANISM),
-        (('security_protocol = "SSL"',), "Not in this version", 'security_protocol = "SSL"'),
-        (('security_protocol = "SASL_SSL"', _PLAIN), "Not in this version", 'security_protocol = "SASL_SSL"'),
+        (('security_protocol = "SSL"', _PLAIN), "No place for sasl", _PLAIN),
+        (('security_protocol = "SASL_SSL"',), "Missing sasl", 'security_protocol = "SASL_SSL"'),
+        ((_TLS,), "No place for tls", _TLS),
+        (('security_protocol = "SSL"', _NO_KEY), "Missing private key", _NO_KEY),
+        (('security_protocol = "SSL"', _KEY_ALONE), "Private key without its certificate", _KEY_ALONE),
+        (('security_protocol = "SSL"', _NO_KEY_VERSION), "Missing version of key_pem", _NO_KEY_VERSION),
     ],
 )
 def test_what_does_not_fit_is_refused_at_its_line(

@@ -16,11 +16,18 @@ SCRAM = {"mechanism": "SCRAM-SHA-256", "username": "u", **NOTHING}
 PASSWORD = {**SCRAM, "password": "hidden"}
 WRITTEN = {**SCRAM, "password_wo": "hidden", "password_wo_version": 1}
 SASL = ("remote_cluster", "sasl")
+NO_TLS: Object = {
+    **dict.fromkeys(("ca_pem", "certificate_pem", "key_pem", "key_pem_wo", "key_pem_wo_version")),
+    "accept_any_server_name": False,
+}
+KEY = {**NO_TLS, "ca_pem": "a", "certificate_pem": "c", "key_pem": "hidden"}
+WRITTEN_KEY = {**KEY, "key_pem": None, "key_pem_wo": "hidden", "key_pem_wo_version": 1}
+TLS = ("remote_cluster", "tls")
 
 
-def remote(protocol: Any, sasl: Any) -> Object:
+def remote(protocol: Any, sasl: Any = None, tls: Any = None) -> Object:
     servers = SetValue(["a:1"])
-    return {"bootstrap_servers": servers, "cluster_id": None, "security_protocol": protocol, "sasl": sasl}
+    return {"bootstrap_servers": servers, "cluster_id": None, "security_protocol": protocol, "sasl": sasl, "tls": tls}
 
 
 @pytest.mark.parametrize(
@@ -36,22 +43,25 @@ def remote(protocol: Any, sasl: Any) -> Object:
         (UNKNOWN, PASSWORD, None, ()),
         (None, PASSWORD, "No place for sasl", SASL),
         ("PLAINTEXT", WRITTEN, "No place for sasl", SASL),
+        ("SSL", PASSWORD, "No place for sasl", SASL),
+        ("SASL_SSL", None, "Missing sasl", ("remote_cluster", "security_protocol")),
+        ("SASL_SSL", PASSWORD, None, ()),
         ("SASL_PLAINTEXT", SCRAM, "Missing password", SASL),
         ("SASL_PLAINTEXT", {**SCRAM, "password": UNKNOWN}, None, ()),
         ("SASL_PLAINTEXT", {**SCRAM, "password_wo": UNKNOWN}, None, ()),
         ("SASL_PLAINTEXT", {**PASSWORD, "password_wo": UNKNOWN}, None, ()),
-        ("SASL_PLAINTEXT", {**WRITTEN, "password": "hidden"}, "Two passwords", (*SASL, "password_wo")),
+        ("SASL_PLAINTEXT", {**WRITTEN, "password": "hidden"}, "Two values of password", (*SASL, "password_wo")),
         (
             "SASL_PLAINTEXT",
             {**WRITTEN, "password_wo_version": None},
-            "Missing version of the password",
+            "Missing version of password",
             (*SASL, "password_wo"),
         ),
         ("SASL_PLAINTEXT", {**WRITTEN, "password_wo_version": UNKNOWN}, None, ()),
         (
             "SASL_PLAINTEXT",
             {**PASSWORD, "password_wo_version": 1},
-            "Version without its password",
+            "Version without password_wo",
             (*SASL, "password_wo_version"),
         ),
     ],
@@ -59,6 +69,32 @@ def remote(protocol: Any, sasl: Any) -> Object:
 def test_rules(protocol: Any, sasl: Any, summary: str | None, path: tuple[str, ...]) -> None:
     diagnostics = Diagnostics()
     link_security.validate({"remote_cluster": remote(protocol, sasl)}, diagnostics)
+    assert [(item.summary, item.path) for item in diagnostics] == ([(summary, path)] if summary else [])
+    assert "hidden" not in str(diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "tls", "summary", "path"),
+    [
+        ("SSL", NO_TLS, None, ()),
+        ("SSL", UNKNOWN, None, ()),
+        ("SSL", KEY, None, ()),
+        ("SSL", WRITTEN_KEY, None, ()),
+        ("SSL", {**WRITTEN_KEY, "key_pem_wo": UNKNOWN}, None, ()),
+        (None, NO_TLS, "No place for tls", TLS),
+        ("SASL_PLAINTEXT", KEY, "No place for tls", TLS),
+        (UNKNOWN, KEY, None, ()),
+        ("SSL", {**NO_TLS, "certificate_pem": "c"}, "Missing private key", TLS),
+        ("SSL", {**KEY, "certificate_pem": None}, "Private key without its certificate", TLS),
+        ("SSL", {**KEY, "key_pem_wo": "hidden"}, "Two values of key_pem", (*TLS, "key_pem_wo")),
+        ("SSL", {**WRITTEN_KEY, "key_pem_wo_version": None}, "Missing version of key_pem", (*TLS, "key_pem_wo")),
+        ("SSL", {**KEY, "key_pem_wo_version": 1}, "Version without key_pem_wo", (*TLS, "key_pem_wo_version")),
+    ],
+)
+def test_rules_of_tls(protocol: Any, tls: Any, summary: str | None, path: tuple[str, ...]) -> None:
+    diagnostics = Diagnostics()
+    sasl = PASSWORD if isinstance(protocol, str) and protocol.startswith("SASL_") else None
+    link_security.validate({"remote_cluster": remote(protocol, sasl, tls)}, diagnostics)
     assert [(item.summary, item.path) for item in diagnostics] == ([(summary, path)] if summary else [])
     assert "hidden" not in str(diagnostics)
 
@@ -92,11 +128,11 @@ def test_a_password_that_can_be_read_on_the_way_is_warned_of_once(
     assert not context.diagnostics.has_errors
 
 
-def planned(protocol: str, sasl: Any) -> Object:
+def planned(protocol: str, sasl: Any = None, tls: Any = None) -> Object:
     return {
         "name": "a",
         "mode": "DESTINATION",
-        "remote_cluster": remote(protocol, sasl),
+        "remote_cluster": remote(protocol, sasl, tls),
         "mirror_start_offset": "latest",
         "paused": False,
     }
@@ -115,6 +151,17 @@ def test_the_password_reaches_the_engine_and_comes_back_from_the_plan_only(given
     seen = link_convert.from_message(message, state)
     assert seen["remote_cluster"] == {**state["remote_cluster"], "cluster_id": None}
     assert seen["mirror_start_offset"] == "latest"
+
+
+@pytest.mark.parametrize("given", [KEY, WRITTEN_KEY])
+def test_the_key_reaches_the_engine_and_comes_back_from_the_plan_only(given: Object) -> None:
+    state = planned("SSL", tls={**given, "key_pem_wo": None})
+    message = link_convert.to_message(state, {"remote_cluster": remote("SSL", tls=given)})
+    tls = message.remote_cluster.tls
+    assert (tls.ca_pem, tls.certificate_pem, tls.key_pem) == ("a", "c", "hidden")
+    tls.ClearField("key_pem")
+    message.state = v1.LINK_STATE_ACTIVE
+    assert link_convert.from_message(message, state)["remote_cluster"] == state["remote_cluster"]
 
 
 def test_a_link_without_sasl_has_none() -> None:
@@ -143,6 +190,15 @@ def test_what_changes_is_named(change: Object, mask: list[str]) -> None:
     sasl = {**WRITTEN, "password_wo": None}
     before, after = planned("SASL_PLAINTEXT", sasl), planned("SASL_PLAINTEXT", {**sasl, **change})
     assert link_convert.changed_fields(before, after) == mask
+
+
+@pytest.mark.parametrize(
+    "change", [{"key_pem_wo_version": 2}, {"certificate_pem": "d"}, {"ca_pem": None}, {"accept_any_server_name": True}]
+)
+def test_a_change_of_certificates_is_named(change: Object) -> None:
+    tls = {**WRITTEN_KEY, "key_pem_wo": None}
+    before, after = planned("SSL", tls=tls), planned("SSL", tls={**tls, **change})
+    assert link_convert.changed_fields(before, after) == ["remote_cluster.tls"]
 
 
 def test_a_link_can_begin_to_authenticate() -> None:

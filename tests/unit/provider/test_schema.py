@@ -104,7 +104,7 @@ def test_validation_skips_only_what_is_unknown() -> None:
         "remote_cluster": {
             "bootstrap_servers": SetValue([UNKNOWN, "no-port"]),
             "cluster_id": UNKNOWN,
-            "security_protocol": "SSL",
+            "security_protocol": "TLS",
             "sasl": {
                 "mechanism": "GSSAPI",
                 "username": "",

@@ -1,5 +1,6 @@
 """The data sources `clusterlink_link` and `clusterlink_links`: links as they are now, whoever manages them."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from clusterlink_proto import v1
@@ -13,12 +14,14 @@ from clusterlink_provider.resources import link_convert, link_schema
 from clusterlink_provider.resources.session import Session, require
 
 _SASL: Final = {"mechanism": cty.STRING, "username": cty.STRING}
+_TLS: Final = {"ca_pem": cty.STRING, "certificate_pem": cty.STRING, "accept_any_server_name": cty.BOOL}
 _REMOTE_CLUSTER: Final = cty.object_of(
     {
         "bootstrap_servers": cty.set_of(cty.STRING),
         "cluster_id": cty.STRING,
         "security_protocol": cty.STRING,
         "sasl": cty.object_of(_SASL),
+        "tls": cty.object_of(_TLS),
     }
 )
 _TASK: Final = cty.object_of(
@@ -45,7 +48,7 @@ def _as_in_resource(name: str, description: str) -> Attribute:
 
 
 class LinkDataSource:
-    """A link with everything that it keeps in step, but for its password."""
+    """A link with everything that it keeps in step, but for its password and private key."""
 
     type_name = "clusterlink_link"
     schema = Schema(
@@ -81,7 +84,7 @@ class LinkDataSource:
         return {
             **{key: state[key] for key in self.schema.attributes if key in state},
             **_summary(link),
-            "remote_cluster": {**remote, "sasl": remote["sasl"] and {key: remote["sasl"][key] for key in _SASL}},
+            "remote_cluster": {**remote, "sasl": _part(remote["sasl"], _SASL), "tls": _part(remote["tls"], _TLS)},
             "tasks": [_task(task) for task in link.tasks],
         }
 
@@ -117,6 +120,10 @@ class LinksDataSource:
                 for link in links
             ]
         }
+
+
+def _part(group: Object | None, names: Iterable[str]) -> Object | None:
+    return {name: group[name] for name in names} if group is not None else None
 
 
 def _summary(link: v1.Link) -> dict[str, Value]:

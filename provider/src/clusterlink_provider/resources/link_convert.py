@@ -10,7 +10,7 @@ from clusterlink_provider.resources.link_schema import ACL_FILTER
 _STATE_PREFIX = "LINK_STATE_"
 _MODE_PREFIX = "LINK_MODE_"
 _SYNCS = ("topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics")
-_REMOTE = ("bootstrap_servers", "security_protocol", "sasl")
+_REMOTE = ("bootstrap_servers", "security_protocol", "sasl", "tls")
 
 
 def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1.Link:
@@ -18,7 +18,7 @@ def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1
 
     Args:
         state: What is planned.
-        config: The configuration; the write-only password is nowhere else.
+        config: The configuration; write-only values are nowhere else.
         own_include: The list of synced settings is the user's. The engine's list is not sent back to it, or it would be
             fixed as it is today.
     """
@@ -31,6 +31,7 @@ def to_message(state: Object, config: Object, *, own_include: bool = True) -> v1
             cluster_id=_known(remote.get("cluster_id")) or "",
             security_protocol=remote["security_protocol"],
             sasl=_sasl_to_message(remote, config),
+            tls=_tls_to_message(remote, config),
         ),
         topic_prefix=state.get("topic_prefix") or "",
         mirror_start_offset=state["mirror_start_offset"],
@@ -60,6 +61,7 @@ def from_message(link: v1.Link, base: Object) -> Object:
             "cluster_id": remote.cluster_id or None,
             "security_protocol": remote.security_protocol or "PLAINTEXT",
             "sasl": _sasl_from_message(remote, base) if remote.HasField("sasl") else None,
+            "tls": _tls_from_message(remote, base) if remote.HasField("tls") else None,
         },
         "topic_prefix": link.topic_prefix or None,
         "mirror_start_offset": link.mirror_start_offset or "earliest",
@@ -141,18 +143,33 @@ def _sasl_to_message(remote: Object, config: Object) -> v1.Sasl | None:
     sasl = remote.get("sasl")
     if sasl is None:
         return None
-    written = ((config.get("remote_cluster") or {}).get("sasl") or {}).get("password_wo")
     return v1.Sasl(
         mechanism=sasl["mechanism"],
         username=sasl["username"],
-        password=sasl.get("password") or written or "",
+        password=sasl.get("password") or _written(config, "sasl", "password_wo"),
     )
+
+
+def _tls_to_message(remote: Object, config: Object) -> v1.Tls | None:
+    tls = remote.get("tls")
+    if tls is None:
+        return None
+    return v1.Tls(
+        ca_pem=tls.get("ca_pem") or "",
+        certificate_pem=tls.get("certificate_pem") or "",
+        key_pem=tls.get("key_pem") or _written(config, "tls", "key_pem_wo"),
+        accept_any_server_name=_known(tls.get("accept_any_server_name")) or False,
+    )
+
+
+def _written(config: Object, group: str, name: str) -> str:
+    remote = config.get("remote_cluster") or {}
+    return (remote.get(group) or {}).get(name) or ""
 
 
 def _sasl_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
     """Makes the state of `sasl`; the engine tells no password, so that a changed one cannot be seen."""
-    before = (base.get("remote_cluster") or {}).get("sasl")
-    known = before if isinstance(before, dict) else {}
+    known = _before(base, "sasl")
     return {
         "mechanism": remote.sasl.mechanism,
         "username": remote.sasl.username,
@@ -160,6 +177,24 @@ def _sasl_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
         "password_wo": None,
         "password_wo_version": known.get("password_wo_version"),
     }
+
+
+def _tls_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
+    """Makes the state of `tls`; the engine tells no key, so that a changed one cannot be seen."""
+    known = _before(base, "tls")
+    return {
+        "ca_pem": remote.tls.ca_pem or None,
+        "certificate_pem": remote.tls.certificate_pem or None,
+        "key_pem": known.get("key_pem"),
+        "key_pem_wo": None,
+        "key_pem_wo_version": known.get("key_pem_wo_version"),
+        "accept_any_server_name": remote.tls.accept_any_server_name,
+    }
+
+
+def _before(base: Object, group: str) -> Object:
+    found = (base.get("remote_cluster") or {}).get(group)
+    return found if isinstance(found, dict) else {}
 
 
 def changed_fields(before: Object, after: Object) -> list[str]:

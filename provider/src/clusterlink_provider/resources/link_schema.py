@@ -17,8 +17,8 @@ ACL_FILTER = (
 
 _SASL = {
     "mechanism": Attribute(
-        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. With `PLAIN` the password itself goes over the connection. A "
-        "change is made in place.",
+        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. With `PLAIN` the password itself goes over the connection: "
+        "use it with `SASL_SSL`. A change is made in place.",
         type=cty.STRING,
         required=True,
         validators=(checks.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", later=("OAUTHBEARER", "GSSAPI")),),
@@ -55,6 +55,56 @@ _SASL = {
     ),
 }
 
+_TLS = {
+    "ca_pem": Attribute(
+        description="Certificates (PEM) of the authorities that may have signed those of the brokers. Default: those that the "
+        "engine's machine trusts. A change is made in place.",
+        type=cty.STRING,
+        optional=True,
+        validators=(checks.not_blank,),
+    ),
+    "certificate_pem": Attribute(
+        description="The engine's certificate (PEM) for brokers that ask for one (mTLS), with the intermediate ones after it. "
+        "Default: none. A change is made in place; its key goes with it.",
+        type=cty.STRING,
+        optional=True,
+        validators=(checks.not_blank,),
+    ),
+    "key_pem": Attribute(
+        description="Private key (PEM, not encrypted) of this certificate, kept in Terraform's state. Default: none, then "
+        "`key_pem_wo` is needed with `certificate_pem`. A change is made in place.",
+        type=cty.STRING,
+        optional=True,
+        sensitive=True,
+        validators=(checks.not_blank,),
+    ),
+    "key_pem_wo": Attribute(
+        description="Private key (PEM, not encrypted) of this certificate, kept in no plan and no state (write-only: Terraform "
+        "1.11, OpenTofu 1.11 or newer). Default: none, then `key_pem` is needed with `certificate_pem`. A change is only seen "
+        "by a change of `certificate_pem` or `key_pem_wo_version`.",
+        type=cty.STRING,
+        optional=True,
+        sensitive=True,
+        write_only=True,
+        validators=(checks.not_blank,),
+    ),
+    "key_pem_wo_version": Attribute(
+        description="Number of the key in `key_pem_wo`; needed with it. Default: none. A change sends `key_pem_wo` again, in "
+        "place.",
+        type=cty.NUMBER,
+        optional=True,
+        validators=(checks.at_least(0, "versions"),),
+    ),
+    "accept_any_server_name": Attribute(
+        description="Whether a broker's certificate may be for another name than the one that is connected to: then whoever "
+        "has any certificate of a trusted authority can pretend to be a broker. Default false. A change is made in place.",
+        type=cty.BOOL,
+        optional=True,
+        computed=True,
+        default=False,
+    ),
+}
+
 _REMOTE_CLUSTER = {
     "bootstrap_servers": Attribute(
         description="Addresses (`host:port`) at which brokers of the remote cluster are found first; the order means "
@@ -72,18 +122,26 @@ _REMOTE_CLUSTER = {
         keep_prior=True,
     ),
     "security_protocol": Attribute(
-        description="How to connect to the remote cluster: `PLAINTEXT` or `SASL_PLAINTEXT` (authenticated, but neither "
-        "encrypted nor protected against change). Default `PLAINTEXT`. A change is made in place.",
+        description="How to connect to the remote cluster: `PLAINTEXT`, `SSL` (encrypted, and authenticated by a certificate "
+        "if there is one), `SASL_PLAINTEXT` (authenticated, but neither encrypted nor protected against change) or `SASL_SSL` "
+        "(both). Default `PLAINTEXT`. A change is made in place.",
         type=cty.STRING,
         optional=True,
         computed=True,
         default="PLAINTEXT",
-        validators=(checks.one_of("PLAINTEXT", "SASL_PLAINTEXT", later=("SSL", "SASL_SSL")),),
+        validators=(checks.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),),
     ),
     "sasl": Attribute(
-        description="How to authenticate to the remote cluster; needed with `SASL_PLAINTEXT`, and only allowed there.",
+        description="How to authenticate to the remote cluster; needed with `SASL_PLAINTEXT` and `SASL_SSL`, and only allowed "
+        "there.",
         optional=True,
         nested=_SASL,
+    ),
+    "tls": Attribute(
+        description="Certificates, for `SSL` and `SASL_SSL` only. Default: the authorities that the engine's machine trusts, "
+        "and no certificate of its own.",
+        optional=True,
+        nested=_TLS,
     ),
 }
 
