@@ -1,6 +1,6 @@
 """How connections to one cluster are secured: one definition for the raw path and for the libraries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -181,4 +181,20 @@ def librdkafka_settings(bootstrap_servers: Sequence[str], security: Security) ->
         settings.update({name: text for name, text in texts.items() if text})
         if security.tls.accept_any_server_name:
             settings["ssl.endpoint.identification.algorithm"] = "none"
+    return settings
+
+
+def changed_settings(
+    bootstrap_servers: Sequence[str], security: Security, present: Mapping[str, str | bool]
+) -> dict[str, str | bool] | None:
+    """Answers how a client of librdkafka connects, if that is not by the present settings any more: files are read again.
+
+    Raises:
+        ValueError: A file cannot be read, or what is in them does not go together: one of a new pair may still be missing.
+    """
+    settings = librdkafka_settings(bootstrap_servers, security)
+    if settings == present:
+        return None
+    if security.tls is not None:
+        pem.client_context(security.tls.pems(), accept_any_server_name=security.tls.accept_any_server_name)
     return settings

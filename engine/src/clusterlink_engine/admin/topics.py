@@ -27,7 +27,7 @@ from clusterlink_engine.errors import (
     KafkaError,
     Side,
 )
-from clusterlink_engine.security import Security, librdkafka_settings
+from clusterlink_engine.security import Security, changed_settings
 
 log = logging.getLogger(__name__)
 
@@ -108,14 +108,15 @@ class ConfluentTopicAdmin:
             CertificateRefusedError: There is none yet, and the certificates cannot be used.
         """
         try:
-            settings = librdkafka_settings(self._bootstrap_servers, self._security)
-            if self._client is None or settings != self._settings:
+            settings = changed_settings(self._bootstrap_servers, self._security, self._settings)
+            if settings is not None:
                 library: dict[str, Any] = {**settings, "client.id": "clusterlink"}
                 self._client, self._settings = AdminClient(library, logger=log.getChild("librdkafka")), settings
         except (ValueError, KafkaException) as error:
             if self._client is None:
                 text = f"The certificates for the {self._side} cluster cannot be used: {error}."
                 raise CertificateRefusedError(text, side=self._side) from error
+        assert self._client is not None  # noqa: S101 - there are no settings only at first
         return self._client
 
     async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:

@@ -8,6 +8,7 @@ anything is claimed, so that an older engine never takes over from a newer one.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -15,9 +16,9 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as LibraryError
 
-from clusterlink_engine.errors import StateError, StateFencedError, StateUnavailableError
+from clusterlink_engine.errors import StateError, StateFencedError, StateTooNewError, StateUnavailableError
 from clusterlink_engine.model.resources import Stored
-from clusterlink_engine.security import librdkafka_settings
+from clusterlink_engine.security import changed_settings
 from clusterlink_engine.settings import LocalCluster
 from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
 from clusterlink_engine.tasks import FatalHandler
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _FENCED = (LibraryError._FENCED, LibraryError.INVALID_PRODUCER_EPOCH, LibraryError.PRODUCER_FENCED)  # noqa: SLF001
 _POLL_SECONDS = 0.2
+_LOOK_SECONDS = 5.0  # how often files of certificates are looked at while nothing is written
+_CLIENT_ID = "clusterlink-state"
 _TRANSACTION_SECONDS = 30.0
 _ATTEMPTS = 5
 
@@ -50,12 +53,11 @@ class StateTopic:
             topic: Its name; it must exist.
             on_lost: Told on the event loop when another process has claimed the state, or when it can no longer be followed.
         """
+        self._cluster = cluster
         self._topic = topic
         self._on_lost = on_lost
-        self._common: dict[str, Any] = {
-            **librdkafka_settings(cluster.bootstrap_servers, cluster),
-            "client.id": "clusterlink-state",
-        }
+        self._writes_by: dict[str, Any] = {}  # settings of the producer
+        self._reads_by: dict[str, Any] = {}  # settings of the consumer
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")
         self._closing = threading.Event()
@@ -119,22 +121,67 @@ class StateTopic:
     async def _run(executor: ThreadPoolExecutor, function: Callable[..., Answer], *arguments: Any) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
 
+    def _changed_settings(self, present: dict[str, Any]) -> dict[str, Any] | None:
+        """Answers how to connect, if that is not by `present` any more; certificates that cannot be used change nothing."""
+        try:
+            return changed_settings(self._cluster.bootstrap_servers, self._cluster, present)
+        except ValueError as error:
+            if not present:
+                raise StateError(f"The certificates for the local cluster cannot be used: {error}.") from error
+            return None
+
     # In the writing thread.
 
     def _claim_topic(self, timeout: float) -> None:
-        self._producer = Producer(
+        settings = self._changed_settings({})
+        try:
+            self._init_producer(settings or {}, timeout)
+        except KafkaException as error:
+            raise StateError(f'The state topic "{self._topic}" cannot be claimed: {error.args[0].str()}.') from error
+        self._transact({CLAIM_KEY: self._claim})
+
+    def _init_producer(self, settings: dict[str, Any], timeout: float) -> None:
+        self._producer = None  # whatever becomes of the new one, the broker may not know the old one any more
+        producer = Producer(
             {
-                **self._common,
+                **settings,
+                "client.id": _CLIENT_ID,
                 "transactional.id": f"clusterlink-{self._topic}",
                 "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000),
             },
             logger=log.getChild("librdkafka"),
         )
+        producer.init_transactions(timeout)
+        self._producer, self._writes_by = producer, settings
+
+    def _renew(self, settings: dict[str, Any]) -> None:
+        """Goes on with a new producer, since the certificates changed.
+
+        It shuts out whoever has claimed the topic meanwhile. So nothing is written before the claim is known to be ours.
+
+        Raises:
+            StateFencedError: It is not.
+            StateUnavailableError: That is not known yet.
+        """
+        records: Records = {}
+        consumer: Consumer | None = None
         try:
-            self._producer.init_transactions(timeout)
-        except KafkaException as error:
-            raise StateError(f'The state topic "{self._topic}" cannot be claimed: {error.args[0].str()}.') from error
-        self._transact({CLAIM_KEY: self._claim})
+            self._init_producer(settings, _TRANSACTION_SECONDS)
+            consumer = self._make_consumer(settings)
+            self._read_by(consumer, records, None, _TRANSACTION_SECONDS)
+        except (KafkaException, StateError) as error:
+            self._producer = None
+            if isinstance(error, StateTooNewError):
+                raise
+            raise StateUnavailableError(f"The state cannot be written with new certificates yet: {error}.") from error
+        finally:
+            if consumer is not None:
+                consumer.close()
+        last = records.get(CLAIM_KEY)
+        if isinstance(last, Claim) and self._claim is not None and last.instance_id != self._claim.instance_id:
+            self._producer = None
+            raise _taken_over(last)
+        log.info("the state is written with new certificates")
 
     def _transact(self, changes: Mapping[str, Stored | None]) -> None:
         for attempt in range(_ATTEMPTS):
@@ -147,6 +194,9 @@ class StateTopic:
                 return
 
     def _try_to_transact(self, changes: Mapping[str, Stored | None]) -> None:
+        renewed = self._changed_settings(self._writes_by)
+        if self._writes_by and (renewed is not None or self._producer is None):
+            self._renew(renewed or self._writes_by)
         producer = self._producer
         if producer is None:
             raise StateUnavailableError("The state topic is not open.")
@@ -193,8 +243,10 @@ class StateTopic:
     # In the reading thread.
 
     def _read(self, records: Records, until_claim_of: str | None, timeout: float) -> None:
+        self._read_by(self._open_consumer(), records, until_claim_of, timeout)
+
+    def _read_by(self, consumer: Consumer, records: Records, until_claim_of: str | None, timeout: float) -> None:
         """Reads into `records`: from the begin to the end of the topic, or on to the claim of an instance."""
-        consumer = self._open_consumer()
         if until_claim_of is None:
             consumer.assign([TopicPartition(self._topic, 0, 0)])  # the library tells the end once for each assignment
         waited = 0.0
@@ -220,19 +272,33 @@ class StateTopic:
         raise StateError(f'The state topic "{self._topic}" could not be read to its end within {timeout:g} s.')
 
     def _open_consumer(self) -> Consumer:
-        if self._consumer is None:
-            self._consumer = Consumer(
-                {
-                    **self._common,
-                    "group.id": "clusterlink-state",  # the library insists; nothing is committed
-                    "enable.auto.commit": False,
-                    "enable.partition.eof": True,
-                    "isolation.level": "read_committed",
-                    "auto.offset.reset": "earliest",
-                },
-                logger=log.getChild("librdkafka"),
-            )
+        """Answers the consumer: where the last one was, if that could not connect any more as it did."""
+        settings = self._changed_settings(self._reads_by)
+        if settings is not None:
+            former, self._reads_by = self._consumer, settings
+            self._consumer = self._make_consumer(settings)
+            if former is not None:
+                (position,) = former.position([TopicPartition(self._topic, 0)])
+                place = max(position.offset, self.claim_offset + 1)
+                self._consumer.assign([TopicPartition(self._topic, 0, place)])
+                former.close()
+        assert self._consumer is not None  # noqa: S101 - there are no settings only at first
         return self._consumer
+
+    @staticmethod
+    def _make_consumer(settings: dict[str, Any]) -> Consumer:
+        return Consumer(
+            {
+                **settings,
+                "client.id": _CLIENT_ID,
+                "group.id": "clusterlink-state",  # the library insists; nothing is committed
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+            },
+            logger=log.getChild("librdkafka"),
+        )
 
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Looks for the claim of another process until the topic is closed."""
@@ -245,8 +311,11 @@ class StateTopic:
                 loop.call_soon_threadsafe(self._on_lost, _taken_over(self._successor))
 
     def _wait_for_claim(self) -> None:
-        consumer = self._open_consumer()
+        look_at = 0.0
         while not self._closing.is_set():
+            if time.monotonic() >= look_at:
+                consumer = self._open_consumer()
+                look_at = time.monotonic() + _LOOK_SECONDS
             message = consumer.poll(_POLL_SECONDS)
             if message is None or message.error() is not None:
                 continue
