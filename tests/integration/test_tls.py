@@ -1,7 +1,9 @@
 """TLS on both sides, by the raw path and by the libraries; and what wrong certificates look like."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import grpc
@@ -10,10 +12,14 @@ import pytest
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import Listener
-from clusterlink_engine.errors import ClusterUnavailableError, Side
-from clusterlink_engine.security import Security, Tls
+from clusterlink_engine.errors import ClusterUnavailableError, Side, StateFencedError
+from clusterlink_engine.model.resources import SyncedAcls
+from clusterlink_engine.security import Security, Tls, TlsFiles
+from clusterlink_engine.settings import LocalCluster
+from clusterlink_engine.store.records import Claim
+from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_proto import v1
-from tests.support import sources, topics
+from tests.support import produce, sources, topics
 from tests.support.certificates import Authority, Certificate
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
@@ -43,6 +49,7 @@ def secured() -> Iterator[KafkaCluster]:
         "MTLS": _listener("SSL", INTERMEDIATE.issue("broker", *_HERE), AUTHORITY.pem),
         "SASL_SSL": _listener("SASL_SSL", good),
         "CHANGING": _listener("SSL", good),
+        "CHOOSY": _listener("SSL", good, AUTHORITY.pem + STRANGER.pem),
         "EXPIRED": _listener("SSL", AUTHORITY.issue("broker", *_HERE, expired=True)),
         "MISNAMED": _listener("SSL", AUTHORITY.issue("broker", "elsewhere.example")),
     }
@@ -146,7 +153,13 @@ def _wrong_ways() -> dict[str, tuple[str, Way, str, str, str]]:
         "no client certificate": ("MTLS", Way("SSL", _TRUSTED), refused, authentication, tls),
         "client certificate of a stranger": ("MTLS", showing(strange), refused, authentication, tls),
         "expired client certificate": ("MTLS", showing(expired), refused, authentication, tls),
-        "no TLS where there is": ("SSL", Way("PLAINTEXT"), "speaks TLS; set the security protocol", unreachable, servers),
+        "no TLS where there is": (
+            "SSL",
+            Way("PLAINTEXT"),
+            "speaks TLS; set the security protocol",
+            unreachable,
+            servers,
+        ),
         "SASL without TLS where there is": (
             *("SASL_SSL", Way("SASL_PLAINTEXT", None, _SASL), "speaks TLS; set the security protocol"),
             *(unreachable, servers),
@@ -184,7 +197,7 @@ def test_what_is_wrong_is_named_with_its_side(secured: KafkaCluster, start_engin
             engine.links.CreateLink(request, timeout=30)
         details = refused.value.details() or ""
         assert re.search(message, details), f"{name}: {details}"
-        told = b"".join(value for _, value in refused.value.trailing_metadata() if isinstance(value, bytes))  # type: ignore[attr-defined]
+        told = b"".join(datum.value for datum in refused.value.trailing_metadata() if isinstance(datum.value, bytes))
         assert reason.encode() in told, name
         assert field.encode() in told, name
         assert [secret for secret in _secrets() if secret in details] == []
@@ -213,9 +226,7 @@ async def test_who_cannot_be_asked_has_not_answered(secured: KafkaCluster) -> No
         await admin.groups_with_members("orders")
 
 
-def test_the_broker_gets_another_certificate(
-    secured: KafkaCluster, start_engine: StartEngine, topic_name: str
-) -> None:
+def test_the_broker_gets_another_certificate(secured: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
     """Of an authority that is not trusted: the link says so; trusted by an update, it goes on where it was."""
     _write(secured, topic_name)
     engine = start_engine(secured.bootstrap_servers)
@@ -242,3 +253,121 @@ def test_the_broker_gets_another_certificate(
     assert engine.links.UpdateLink(update, timeout=30).link_id == made.link_id
     wait_until(lambda: link().state == v1.LINK_STATE_ACTIVE, 30, "the link to work again")
     assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}", raw=False)
+
+
+@pytest.mark.slow
+def test_the_files_of_the_local_cluster_change(
+    secured: KafkaCluster, start_engine: StartEngine, topic_name: str, tmp_path: Path
+) -> None:
+    """Half of the new pair changes nothing; with both, all that the engine does there goes on when the old one is refused."""
+    files = {part: tmp_path / f"{part}.pem" for part in ("ca", "certificate", "key")}
+    before, after = AUTHORITY.issue("mirror"), STRANGER.issue("mirror")
+    for part, text in (("ca", AUTHORITY.pem), ("certificate", before.certificate), ("key", before.key)):
+        files[part].write_text(text)
+    tls = {f"{part}_file": str(path) for part, path in files.items()}
+    engine = start_engine(
+        secured.servers("CHOOSY"), settings={"local_cluster": {"security_protocol": "SSL", "tls": tls}}
+    )
+    _write(secured, topic_name)
+    link = v1.Link(name="link", topic_prefix="mirror.")
+    link.remote_cluster.bootstrap_servers.append(secured.bootstrap_servers)
+    engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
+    mirror = f"mirror.{topic_name}"
+    engine.create_mirror("link", topic_name)
+    assert_becomes_equal(secured, secured, topic_name, mirror, raw=False)
+    files["certificate"].write_text(after.certificate)
+    engine.pause(mirror)
+    files["key"].write_text(after.key)
+    engine.resume(mirror)
+    change = {"listener.name.choosy.ssl.truststore.type": "PEM"}
+    change["listener.name.choosy.ssl.truststore.certificates"] = STRANGER.pem
+    topics.alter_broker(secured.bootstrap_servers, 1, change)
+    secured.nodes[0].restart()
+    _write(secured, topic_name)
+    topics.alter(secured.bootstrap_servers, topic_name, {"max.compaction.lag.ms": "123456789"})
+    assert_becomes_equal(secured, secured, topic_name, mirror, raw=False)
+    engine.pause(mirror)
+    engine.resume(mirror)
+
+    def follows() -> bool:
+        return topics.settings(secured.bootstrap_servers, mirror)["max.compaction.lag.ms"] == "123456789"
+
+    wait_until(follows, 30, "the settings to follow")
+    assert "the state is written with new certificates" in engine.log()
+
+
+async def test_new_certificates_do_not_make_a_claim_anew(
+    secured: KafkaCluster, topic_name: str, tmp_path: Path
+) -> None:
+    """Whoever was claimed out of the state meanwhile writes nothing, though its new producer is a newer one."""
+    topics.create(secured.bootstrap_servers, topic_name, config={"cleanup.policy": "compact"})
+    files = {part: tmp_path / f"{part}.pem" for part in ("ca", "certificate", "key")}
+
+    def write(certificate: Certificate) -> None:
+        for part, text in (("ca", AUTHORITY.pem), ("certificate", certificate.certificate), ("key", certificate.key)):
+            files[part].write_text(text)
+
+    write(AUTHORITY.issue("mirror"))
+    cluster = LocalCluster(
+        bootstrap_servers=(secured.servers("CHOOSY"),),
+        security_protocol="SSL",
+        tls=TlsFiles(ca_file=files["ca"], certificate_file=files["certificate"], key_file=files["key"]),
+    )
+    former, latter, reader = (StateTopic(cluster, topic_name, lambda _: None) for _ in range(3))
+    try:
+        for name, store in (("former", former), ("latter", latter)):
+            await store.open(Claim(instance_id=name, host="here", pid=1, version="1"), 30)
+        write(AUTHORITY.issue("mirror"))
+        with pytest.raises(StateFencedError, match="has taken over the state topic"):
+            await former.write({"acls/link": SyncedAcls(name="link")})
+        assert "acls/link" not in await reader.read(30)
+    finally:
+        for store in (former, latter, reader):
+            await store.close()
+
+
+@pytest.mark.slow
+def test_credentials_change_under_load(secured: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
+    """A password, the way to connect and a certificate are changed in place; nothing is lost, and the link stays."""
+    topics.create(secured.bootstrap_servers, topic_name, partitions=2)
+    engine = start_engine(secured.bootstrap_servers)
+    servers = secured.servers("SASL_SSL")
+    wanted = _link(servers, WAYS["SASL_SSL"])
+    made = engine.links.CreateLink(v1.CreateLinkRequest(link=wanted), timeout=30)
+    engine.create_mirror("link", topic_name)
+    ended = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            produce.write(secured.bootstrap_servers, topic_name, produce.varied(200, 2, seed=number))
+
+    def written() -> int:
+        return sum(topics.log_ends(secured.bootstrap_servers, f"mirror.{topic_name}").values())
+
+    def change(way: Way, listener: str, *fields: str) -> None:
+        before = written()
+        wait_until(lambda: written() > before, 30, "records to be on their way")
+        update = v1.UpdateLinkRequest(link=_link(secured.servers(listener), way))
+        update.update_mask.paths.extend(f"remote_cluster.{field}" for field in fields)
+        assert engine.links.UpdateLink(update, timeout=30).link_id == made.link_id
+        before = written()
+        wait_until(lambda: written() > before, 30, "records to go on")
+
+    writer = threading.Thread(target=write, name="load")
+    writer.start()
+    try:
+        secured.set_password("mirror", "another-secret")
+        change(Way("SASL_SSL", _TRUSTED, {**_SASL, "password": "another-secret"}), "SASL_SSL", "sasl")
+        everything = ("bootstrap_servers", "security_protocol", "sasl", "tls")
+        change(WAYS["MTLS"], "MTLS", *everything)
+        other = AUTHORITY.issue("mirror")
+        change(Way("SSL", {**_TRUSTED, "certificate_pem": other.certificate, "key_pem": other.key}), "MTLS", "tls")
+        change(WAYS["SSL"], "SSL", *everything)
+    finally:
+        ended.set()
+        writer.join()
+        secured.set_password("mirror", _PASSWORD)
+    assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}")
+    assert "another-secret" not in engine.log()

@@ -19,7 +19,9 @@ _JKS = (b"\xfe\xed\xfe\xed", b"/u3+7Q")
 _DER = (b"\x30\x82", b"\x30\x80", b"MII", b"MIA")
 
 FROM_PKCS12 = "openssl pkcs12 -in store.p12 -nodes -out store.pem"
-FROM_JKS = f"keytool -importkeystore -srckeystore store.jks -destkeystore store.p12 -deststoretype PKCS12 && {FROM_PKCS12}"
+FROM_JKS = (
+    f"keytool -importkeystore -srckeystore store.jks -destkeystore store.p12 -deststoretype PKCS12 && {FROM_PKCS12}"
+)
 _DECRYPT = "openssl pkey -in key.pem -out decrypted.pem"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from clusterlink_engine.cli import main, mirror_transitions
 from clusterlink_proto import v1
+from tests.support.certificates import Authority
 from tests.support.fake_engine import FakeEngine
 
 
@@ -196,6 +197,28 @@ def test_a_password_comes_from_a_file_the_environment_or_a_terminal(
     assert run("link", "configuration", "update", "new", "--config", "security.protocol=,sasl.mechanism=") == 0
     assert not engine.links["new"].remote_cluster.HasField("sasl")
     assert "of the" not in capsys.readouterr().out
+
+
+def test_certificates_come_from_files(engine: FakeEngine, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    authority = Authority("tests")
+    client = authority.issue("mirror")
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    (tmp_path / "both.pem").write_text(client.key + client.certificate)
+    (tmp_path / "store.jks").write_bytes(b"\xfe\xed\xfe\xed")
+    ca, both, store = ([str(tmp_path / name)] for name in ("ca.pem", "both.pem", "store.jks"))
+    create = ("link", "create", "new", "--remote-bootstrap-server", "b:9092", "--config", "security.protocol=SSL")
+    assert run(*create, "--tls-ca-file", *store) == 2
+    assert "keytool -importkeystore" in capsys.readouterr().err
+    assert run(*create, "--tls-ca-file", *ca) == 0
+    assert engine.links["new"].remote_cluster.tls == v1.Tls(ca_pem=authority.pem)
+    assert run("link", "update", "new", "--tls-certificate-file", *both) == 2
+    assert "give --tls-key-file" in capsys.readouterr().err
+    assert run("link", "update", "new", "--tls-certificate-file", *both, "--tls-key-file", *both) == 0
+    tls = engine.links["new"].remote_cluster.tls
+    assert (tls.ca_pem, tls.certificate_pem, tls.key_pem) == (authority.pem, client.certificate, client.key)
+    assert run("link", "configuration", "update", "new", "--config", "security.protocol=PLAINTEXT") == 0
+    assert not engine.links["new"].remote_cluster.HasField("tls")
+    assert client.key.splitlines()[1] not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ def _tls(message: v1.Tls) -> Tls:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(["link.remote_cluster.tls", *map(str, first["loc"])])
-        raise InvalidArgumentError(f"tls is wrong: {first['msg'].removeprefix('Value error, ')}.", field=field) from None
+        raise InvalidArgumentError(
+            f"tls is wrong: {first['msg'].removeprefix('Value error, ')}.", field=field
+        ) from None
 
 
 def _consumer_offset_sync(message: v1.ConsumerOffsetSync) -> ConsumerOffsetSync:

@@ -145,17 +145,16 @@ class KafkaCluster:
         """Waits until every node serves and knows all others."""
         for node in self.nodes:
             node.wait_ready(brokers=self._count)
-        if self._users:
-            self._create_scram_users()
+        for user, password in self._users.items():
+            self.set_password(user, password)
 
-    def _create_scram_users(self) -> None:
+    def set_password(self, user: str, password: str) -> None:
+        """Gives a user this password for SCRAM; PLAIN keeps the one from the beginning."""
         client = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):
             info = ScramCredentialInfo(mechanism, 4096)
-            users = [
-                UserScramCredentialUpsertion(user, info, password.encode()) for user, password in self._users.items()
-            ]
-            for future in client.alter_user_scram_credentials(users).values():  # type: ignore[arg-type] # a list of them is one
+            change = [UserScramCredentialUpsertion(user, info, password.encode())]
+            for future in client.alter_user_scram_credentials(change).values():  # type: ignore[arg-type] # a list of them is one
                 future.result(_SCRAM_SECONDS)
 
     def start(self) -> None:

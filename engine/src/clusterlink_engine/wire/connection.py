@@ -275,7 +275,9 @@ class Connection:
 
     def lost(self, cause: Exception | None) -> None:
         """Ends the connection because the transport did."""
-        if isinstance(cause, ssl.SSLError) and not self.versions:  # what a broker of TLS 1.3 finds out after the handshake
+        if (
+            isinstance(cause, ssl.SSLError) and not self.versions
+        ):  # what a broker of TLS 1.3 finds out after the handshake
             self._fail(explained(cause, self.address, self.side))
             return
         reason = f" ({cause})" if cause else ""

@@ -32,9 +32,7 @@ class Contexts:
         try:
             pems = self._tls.pems()
             if self._context is None or pems != self._pems:
-                self._context = pem.client_context(
-                    pems, accept_any_server_name=self._tls.accept_any_server_name
-                )
+                self._context = pem.client_context(pems, accept_any_server_name=self._tls.accept_any_server_name)
                 self._pems = pems
         except ValueError as error:
             text = f"The certificates for the {self._side} cluster cannot be used: {error}."
