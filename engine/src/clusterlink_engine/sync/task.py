@@ -108,5 +108,5 @@ class SyncTask(ABC):
 
 def task_error(error: ClusterlinkError) -> TaskError:
     """Makes a task's error of one of the engine's."""
-    name = error.metadata.get("kafka_error", "")
+    name = error.metadata.get("kafka_error", error.reason)
     return TaskError(AUTHORIZATION_ERROR if name.endswith("AUTHORIZATION_FAILED") else error.reason, str(error))
