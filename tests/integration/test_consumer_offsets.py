@@ -91,7 +91,9 @@ def test_selected_groups_follow_the_source_on_mirrored_topics_only(
         consumer.commit(offsets=[TopicPartition(topic_name, 1, 33)], asynchronous=False)
         _wait_until_at(destination_cluster, follower, topic_name, {0: 40, 1: 7})
         _wait_until_at(destination_cluster, f"{topic_name}-at-work", topic_name, {1: 33})
-    assert groups.metadata(there, follower, topic_name, PARTITIONS) == {0: "left by its owner", 1: "left by its owner"}
+    left = "left by its owner"
+    assert groups.metadata(here, follower, topic_name, PARTITIONS) == {0: (left, 0), 1: (left, 0)}
+    assert groups.metadata(there, follower, topic_name, PARTITIONS) == {0: (left, None), 1: (left, None)}
     assert groups.committed(there, follower, other, 1) == {}
     assert groups.committed(there, outsider, topic_name, PARTITIONS) == {}
     groups.commit(here, follower, topic_name, {0: 12, 1: 50})  # back is where its owner wants it

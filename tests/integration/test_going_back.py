@@ -194,7 +194,7 @@ def test_an_old_primary_that_went_its_own_way_is_restored(
     wait_until(lambda: engine.state(topic_name) == "ACTIVE", 60, "the topic to be restored")
     assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False)
     assert groups.committed(here, group, topic_name, PARTITIONS) == {0: common[0] - 5, 1: common[1]}
-    assert groups.metadata(here, group, topic_name, PARTITIONS)[0] == "place"
+    assert groups.metadata(here, group, topic_name, PARTITIONS)[0] == ("place", None)
     assert engine.mirror(topic_name).direction == AWAY
 
     own = topics.log_ends(there, topic_name)

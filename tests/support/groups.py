@@ -22,10 +22,10 @@ def _consumer(bootstrap: str, group: str, **settings: object) -> Consumer:
 
 
 def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int], metadata: str = "") -> None:
-    """Commits offsets for a group without members."""
+    """Commits offsets for a group without members, in leader epoch 0."""
     consumer = _consumer(bootstrap, group)
     try:
-        partitions = [TopicPartition(topic, index, offset, metadata) for index, offset in offsets.items()]
+        partitions = [TopicPartition(topic, index, offset, metadata, 0) for index, offset in offsets.items()]
         answer = consumer.commit(offsets=partitions, asynchronous=False)
         assert all(partition.error is None for partition in answer), answer
     finally:
@@ -34,20 +34,25 @@ def commit(bootstrap: str, group: str, topic: str, offsets: Mapping[int, int], m
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, int]:
     """Answers where a group is; partitions without a commit are left out."""
-    return {index: offset for index, (offset, _) in _committed(bootstrap, group, topic, partitions).items()}
+    return {index: offset for index, (offset, *_) in _committed(bootstrap, group, topic, partitions).items()}
 
 
-def metadata(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, str]:
-    """Answers the texts that were left with the offsets."""
-    return {index: text for index, (_, text) in _committed(bootstrap, group, topic, partitions).items()}
+def metadata(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, tuple[str, int | None]]:
+    """Answers the texts that were left with the offsets, and the leader epochs; None for none."""
+    found = _committed(bootstrap, group, topic, partitions)
+    return {index: (text, leader_epoch) for index, (_, text, leader_epoch) in found.items()}
 
 
-def _committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, tuple[int, str]]:
+def _committed(bootstrap: str, group: str, topic: str, partitions: int) -> dict[int, tuple[int, str, int | None]]:
     consumer = _consumer(bootstrap, group)
     try:
         wanted = [TopicPartition(topic, index) for index in range(partitions)]
         found = consumer.committed(wanted, timeout=30)
-        return {entry.partition: (entry.offset, entry.metadata or "") for entry in found if entry.offset >= 0}
+        return {
+            entry.partition: (entry.offset, entry.metadata or "", entry.leader_epoch)
+            for entry in found
+            if entry.offset >= 0
+        }
     finally:
         consumer.close()
 

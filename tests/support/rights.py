@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     ResourcePatternType,
@@ -72,10 +73,22 @@ def group(name: str, operation: AclOperation) -> Right:
 
 def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
     """Gives a user rights, as somebody who may."""
-    bindings = [
-        AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
-        for kind, name, pattern, operation in rights
-    ]
     client = topics.admin(bootstrap)  # a client that nobody holds forgets what it was asked
-    for future in client.create_acls(bindings).values():
+    for future in client.create_acls([_binding(user, right) for right in rights]).values():
         future.result(_SECONDS)
+
+
+def take_away(bootstrap: str, user: str, right: Right) -> None:
+    """Takes away a right that was granted."""
+    client = topics.admin(bootstrap)
+    acl = _binding(user, right)
+    wanted = AclBindingFilter(
+        acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host, acl.operation, acl.permission_type
+    )
+    for future in client.delete_acls([wanted]).values():
+        assert len(future.result(_SECONDS)) == 1
+
+
+def _binding(user: str, right: Right) -> AclBinding:
+    kind, name, pattern, operation = right
+    return AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
