@@ -1,5 +1,6 @@
 """Consumer groups: where they are, moved from outside, and with members."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -72,3 +73,40 @@ def member(bootstrap: str, group: str, topic: str, **settings: object) -> Iterat
         yield consumer
     finally:
         consumer.close()
+
+
+class MovingGroup:
+    """A group of one consumer that moves between clusters; it reads what is committed.
+
+    Attributes:
+        seen: Partition and offset of each record, in the order in which they came.
+    """
+
+    def __init__(self, group: str, topic: str, partitions: int) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self._group = group
+        self._topic = topic
+        self._partitions = partitions
+
+    def read(self, bootstrap: str, *, most: int = sys.maxsize) -> None:
+        """Goes on where the group is on this cluster, to the ends or for `most` records, and commits."""
+        options = {"isolation.level": "read_committed", "enable.partition.eof": True}
+        with member(bootstrap, self._group, self._topic, **options) as consumer:
+            for place in consumer.committed(consumer.assignment(), timeout=30):
+                consumer.seek(TopicPartition(self._topic, place.partition, max(place.offset, 0)))
+            ended: set[int] = set()
+            while len(ended) < self._partitions and most > 0:
+                message = consumer.poll(30)
+                assert message is not None, "nothing came for 30 s"
+                if message.error() is not None:
+                    ended.add(message.partition() or 0)
+                    continue
+                self.seen.append((message.partition() or 0, message.offset() or 0))
+                most -= 1
+            places = [place for place in consumer.position(consumer.assignment()) if place.offset >= 0]
+            if places:
+                consumer.commit(offsets=places, asynchronous=False)
+
+    def places(self, bootstrap: str) -> dict[int, int]:
+        """Where it is on a cluster; partitions without a commit are left out."""
+        return committed(bootstrap, self._group, self._topic, self._partitions)
