@@ -64,6 +64,7 @@ def shown(link: v1.Link) -> v1.Link:
     if shown.remote_cluster.HasField("sasl"):
         shown.remote_cluster.sasl.ClearField("password")
     shown.gap_filling = v1.GAP_FILLING_MARKERS
+    shown.write_guard = v1.WRITE_GUARD_ACL
     shown.state_since.GetCurrentTime()
     return shown
 

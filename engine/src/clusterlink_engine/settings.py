@@ -194,6 +194,10 @@ class Replication(Section):
     """How offsets are filled at which nobody may see anything: "markers" (needs ALTER on the local cluster), "transactions"
     (slower, and not safe if a broker dies in the middle), or "auto", the default: markers where the cluster allows them."""
 
+    write_guard: Literal["auto", "off"] = "auto"
+    """Whether an ACL denies everybody to write to mirror topics: "auto", the default, where the engine is a super user of the
+    local cluster and so is not stopped by it; "off": never. Foreign writes are noticed in either case."""
+
     session_ms: int = Field(default=6000, ge=2000, le=60000)
     """How long the engine may be silent before another engine on the same state takes its place. Default 6000, which is the
     least that brokers allow unless group.min.session.timeout.ms says otherwise."""

@@ -8,6 +8,7 @@ from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Failure,
     Grant,
@@ -88,6 +89,7 @@ ACLS = SyncedAcls(
     ),
 )
 SAVED = SavedOffsets(name="orders", offsets={"app": {0: (7, "text")}})
+DENIAL = Denial(name="eu.orders")
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
@@ -101,6 +103,7 @@ CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
         ("allocation", ALLOCATION),
         ("acls", ACLS),
         ("offsets", SAVED),
+        ("denial", DENIAL),
         ("claim", CLAIM),
     ],
 )
@@ -109,9 +112,9 @@ def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, SAVED, CLAIM)] == list(
-        records.KINDS.values()
-    )
+    assert [
+        type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, SAVED, DENIAL, CLAIM)
+    ] == list(records.KINDS.values())
 
 
 def test_the_same_object_is_the_same_bytes() -> None:
@@ -122,10 +125,10 @@ def test_the_same_object_is_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 5, "value": {}},
-        {"version": 5},
-        {"version": 5, "value": [1]},
-        {"version": 5, "value": None, "more": 1},
+        {"version": 6, "value": {}},
+        {"version": 6},
+        {"version": 6, "value": [1]},
+        {"version": 6, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )

@@ -23,6 +23,7 @@ from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
 from clusterlink_engine.settings import Limits, parse_address
@@ -46,6 +47,7 @@ class Engine:
     mirror_topics: MirrorTopics
     stops: Stops
     restores: Restores
+    guard: WriteGuard
     state: State
     plane: Plane
     workforce: Workforce
@@ -320,7 +322,7 @@ class Server:
 
 def _link(engine: Engine, link: Link) -> v1.Link:
     count = sum(mirror.phase is not Phase.STOPPED for mirror in engine.mirror_topics.list(link.name))
-    return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count)
+    return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count, engine.guard.way)
 
 
 def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
@@ -337,6 +339,6 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
         engine.state.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
-        engine.waits_for(mirror.name),
+        engine.waits_for(mirror.name) or engine.guard.obstacle(mirror),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

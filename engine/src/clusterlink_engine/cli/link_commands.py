@@ -27,6 +27,12 @@ PASSWORD_VARIABLE = "CLUSTERLINK_REMOTE_PASSWORD"  # noqa: S105 - the name of th
 
 _SASL = "remote_cluster.sasl"
 
+_WRITE_GUARD = {
+    v1.WRITE_GUARD_UNSPECIFIED: "",
+    v1.WRITE_GUARD_ACL: "refused, but for super users (ACL)",
+    v1.WRITE_GUARD_DETECTION_ONLY: "noticed, not prevented (DETECTION_ONLY)",
+}
+
 
 def add(link: Any) -> None:
     """Adds the commands."""
@@ -215,6 +221,7 @@ def _show(options: argparse.Namespace, link: v1.Link) -> int:
         ("remote cluster", f"{link.remote_cluster.cluster_id} at {', '.join(link.remote_cluster.bootstrap_servers)}"),
         ("topic prefix", link.topic_prefix),
         ("mirror topics", str(link.mirror_topic_count)),
+        ("foreign writes", _WRITE_GUARD[link.write_guard]),
         *((task.name, name_of(v1.TaskState, task.state)) for task in link.tasks),
     ]
     return show(options, link, None, [row for row in rows if row[1]])

@@ -9,6 +9,7 @@ from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import NotFoundError, StateError, StateUnavailableError
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Link,
     MirrorTopic,
@@ -32,6 +33,7 @@ _KINDS: dict[type[Stored], str] = {
     Allocation: "allocation",
     SyncedAcls: "acls",
     SavedOffsets: "offsets",
+    Denial: "denial",
 }
 
 

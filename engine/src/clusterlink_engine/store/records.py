@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Link,
     MirrorTopic,
@@ -21,7 +22,7 @@ from clusterlink_engine.model.resources import (
     SyncedAcls,
 )
 
-VERSION = 4
+VERSION = 5
 
 # What version 1 could not mirror. A partition that failed for it goes on.
 _LIFTED = frozenset(
@@ -61,6 +62,7 @@ KINDS: dict[str, type[Stored]] = {
     "allocation": Allocation,
     "acls": SyncedAcls,
     "offsets": SavedOffsets,
+    "denial": Denial,
     "claim": Claim,
 }
 
