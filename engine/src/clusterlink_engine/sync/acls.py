@@ -44,7 +44,7 @@ def plan(
         filters: Of the link.
     """
     selected = {
-        acl for acl in source if acl != denial(acl.resource_name) and any(entry.matches(acl) for entry in filters)
+        acl for acl in source if any(entry.matches(acl) for entry in filters) and acl != denial(acl.resource_name)
     }
     gone = set(created) - set(source)
     return Plan(_ordered(selected - set(present)), _ordered(gone & set(present)), _ordered(gone - set(present)))
