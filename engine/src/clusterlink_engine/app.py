@@ -116,7 +116,7 @@ class _Running:
         timeout = settings.replication.request_timeout_ms / 1000
         local = settings.local_cluster
         self._cluster = Cluster(Side.LOCAL, local.bootstrap_servers, local, timeout=timeout)
-        self._store = StateTopic(local, settings.state.topic, end)
+        self._store = StateTopic(local, settings.state, end)
         self._tasks = Tasks(end)
         self._members = Tasks(end)
         self._membership: Membership

@@ -33,7 +33,8 @@ class SettingsError(ClusterlinkError):
 class Section(BaseModel):
     """A section of the settings: read-only, without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # The input of the whole model is hidden if the outermost one hides it: it may hold a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 def parse_address(value: str) -> tuple[str, int]:
@@ -55,8 +56,6 @@ SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 class Sasl(Section):
     """How to authenticate."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
     """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. PLAIN sends the password as it is: anybody on the way can read it."""
 
@@ -69,8 +68,6 @@ class Sasl(Section):
 
 class Security(Section):
     """How to secure and authenticate connections to one cluster."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     security_protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT"] = "PLAINTEXT"
     """PLAINTEXT, or SASL_PLAINTEXT: authenticated, but neither encrypted nor protected against change. SSL and SASL_SSL are
@@ -169,6 +166,19 @@ class State(Section):
 
     replication_factor: int = Field(default=-1, ge=-1, le=32767)
     """Of the state topic when it is created. Default -1: three, or as many as there are brokers."""
+
+    key_file: Path | None = None
+    """File with the key that encrypts the secrets of links there: 32 bytes in base64, as `clusterlink state-key new` prints it.
+    Of several lines the first one encrypts, and all decrypt. Without a key no secret is stored."""
+
+    key: str | None = Field(default=None, repr=False)
+    """The same as text instead of a file, for the environment: CLUSTERLINK_STATE__KEY. Never printed."""
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if self.key_file is not None and self.key is not None:
+            raise ValueError("key and key_file are both given")
+        return self
 
 
 class Replication(Section):

@@ -108,7 +108,8 @@ CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
     ],
 )
 def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
-    assert records.decode(records.key_of(kind, "x"), records.encode(value)) == value
+    key = records.key_of(kind, "x")
+    assert records.decode(key, records.encode(key, value)) == value
 
 
 def test_every_kind_is_covered() -> None:
@@ -119,7 +120,7 @@ def test_every_kind_is_covered() -> None:
 
 def test_the_same_object_is_the_same_bytes() -> None:
     other = LINK.model_copy(update={"config": dict(reversed(LINK.config.items()))})
-    assert records.encode(other) == records.encode(LINK)
+    assert records.encode("link/eu", other) == records.encode("link/eu", LINK)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +141,10 @@ def test_a_record_of_a_newer_engine_stops_this_one(data: object) -> None:
 @pytest.mark.parametrize("key", ["shadow/eu", "shadow", ""])
 def test_a_kind_of_a_newer_engine_stops_this_one(key: str) -> None:
     with pytest.raises(StateTooNewError):
-        records.decode(key, records.encode(LINK))
+        records.decode(key, records.encode(key, LINK))
 
 
-_VALUE = json.loads(records.encode(LINK))["value"]
+_VALUE = json.loads(records.encode("link/eu", LINK))["value"]
 
 
 @pytest.mark.parametrize(

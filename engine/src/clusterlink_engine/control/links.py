@@ -22,8 +22,10 @@ from clusterlink_engine.errors import (
     WrongClusterError,
 )
 from clusterlink_engine.model.resources import Link, Phase, RemoteCluster, TopicConfigSync
+from clusterlink_engine.model.secret_fields import secrets_of
 from clusterlink_engine.model.specs import LinkSpec
 from clusterlink_engine.settings import Limits
+from clusterlink_engine.store.keyring import HOW_TO_MAKE_ONE
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
@@ -74,8 +76,10 @@ class Links:
             if existing is not None and client_token and existing.client_token == client_token:
                 return existing
             self._check_place(spec)
+            wanted = _link(spec, _remote(spec))
+            self._check_secrets(wanted)
             if validate_only:
-                return _link(spec, RemoteCluster(bootstrap_servers=spec.bootstrap_servers, cluster_id=spec.cluster_id))
+                return wanted
             remote = await self._reach(spec)
             link = _link(spec, remote, client_token=client_token, producer_id=await logs.init_producer_id(self._local))
             await self._state.write(link, guard=lambda: self._check_place(spec))
@@ -100,6 +104,7 @@ class Links:
             spec = _merged(link, spec, fields)
             spec.check(self._limits)
             self._check_overrides(spec)
+            self._check_secrets(_link(spec, _remote(spec)), link)
             if validate_only:
                 return link
             moved = (
@@ -202,6 +207,22 @@ class Links:
                     field="link.topic_config_sync.include",
                 )
 
+    def _check_secrets(self, link: Link, stored: Link | None = None) -> None:
+        """Raises FailedPreconditionError if a secret is to be stored that cannot be encrypted.
+
+        One that an older version has stored as it is may stay.
+        """
+        if self._state.can_encrypt:
+            return
+        known = secrets_of(stored) if stored is not None else {}
+        for field, secret in secrets_of(link).items():
+            if known.get(field) != secret:
+                raise FailedPreconditionError(
+                    f"The engine has no key to encrypt secrets with, and stores none without; {HOW_TO_MAKE_ONE}.",
+                    field=field.request,
+                    reason="NO_STATE_KEY",
+                )
+
     async def _reach(self, spec: LinkSpec) -> RemoteCluster:
         """Asks the remote cluster for its id.
 
@@ -209,12 +230,7 @@ class Links:
             FailedPreconditionError: It is not the cluster that it should be.
             KafkaError: It cannot be reached; the reason is for the bootstrap servers' field.
         """
-        remote = RemoteCluster(
-            bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
-            cluster_id=spec.cluster_id,
-            security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
-            sasl=spec.sasl(),
-        )
+        remote = _remote(spec)
         cluster = open_remote(remote, spec.config)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -248,6 +264,15 @@ class Links:
                 reason="SAME_CLUSTER",
             )
         return remote.model_copy(update={"cluster_id": metadata.cluster_id})
+
+
+def _remote(spec: LinkSpec) -> RemoteCluster:
+    return RemoteCluster(
+        bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
+        cluster_id=spec.cluster_id,
+        security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
+        sasl=spec.sasl(),
+    )
 
 
 def _link(

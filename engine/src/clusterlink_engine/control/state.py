@@ -52,6 +52,11 @@ class State(View):
         self._locks: dict[str, asyncio.Lock] = {}
         self.take(records)
 
+    @property
+    def can_encrypt(self) -> bool:
+        """Returns whether secrets that are stored are encrypted."""
+        return self._store.can_encrypt
+
     @asynccontextmanager
     async def locked(self, kind: str, name: str) -> AsyncIterator[None]:
         """Holds the one lock of an object, so that its life goes step by step."""

@@ -24,7 +24,7 @@ EARLIEST, LATEST = "earliest", "latest"
 class Stored(BaseModel):
     """Base of all stored objects: immutable, strict about unknown fields (a newer engine raises the record version)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Named(Stored):
@@ -63,7 +63,6 @@ class RemoteCluster(Stored):
     """As the cluster answered when the link was created; never changes."""
     security_protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT"] = "PLAINTEXT"
     sasl: Sasl | None = None
-    """The password is stored as it is: who may read the state topic can read it."""
 
     @property
     def security(self) -> Security:
