@@ -170,7 +170,7 @@ def test_secrets_are_nowhere(secured: KafkaCluster, start_engine: StartEngine, t
 def test_a_state_without_a_key_and_what_an_older_version_left_in_it(
     secured: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """No secret is stored; one that is there as it is works, with a warning, and is encrypted as soon as there is a key."""
+    """No secret is stored; one that is there as it is works, with a warning, and is encrypted with each new key at a start."""
     topics.create(secured.bootstrap_servers, topic_name)
     produce.write(secured.bootstrap_servers, topic_name, produce.varied(100))
     keyless = start_engine(secured.bootstrap_servers, state_keys=())
@@ -203,6 +203,14 @@ def test_a_state_without_a_key_and_what_an_older_version_left_in_it(
     engine = start_engine(secured.bootstrap_servers, state_topic=keyless.state_topic)
     assert f"the secrets of link/link are encrypted with the key {key_id(STATE_KEY)} now" in engine.log()
     assert secret_in(stored(secured, engine)).keys() == {"key_id", "nonce", "ciphertext"}
+
+    key = new_key()
+    for keys in ((key, STATE_KEY), (key,)):
+        engine.key_file.write_text("\n".join(keys))
+        assert engine.stop() == 0
+        engine.start()
+        assert secret_in(stored(secured, engine))["key_id"] == key_id(key)
+    assert engine.log().count(f"keys that are not needed any more: {key_id(STATE_KEY)}") == 1
     produce.write(secured.bootstrap_servers, topic_name, produce.varied(100, seed=1))
     assert_becomes_equal(secured, secured, topic_name, f"link.{topic_name}")
 
@@ -213,18 +221,16 @@ def test_a_wrong_key_and_secrets_that_were_changed(secured: KafkaCluster, start_
     for name in ("a", "b"):
         create(engine, link(secured, name=name))
 
-    def last_line(code: int, keys: tuple[str, ...]) -> str:
-        tried = start_engine(secured.bootstrap_servers, state_topic=engine.state_topic, state_keys=keys, wait=False)
-        assert tried.wait(60) == code, tried.log_tail()
-        assert "Traceback" not in tried.log()
-        return tried.log().splitlines()[-1]
+    def tried(code: int, keys: tuple[str, ...]) -> tuple[EngineProcess, str]:
+        process = start_engine(secured.bootstrap_servers, state_topic=engine.state_topic, state_keys=keys, wait=False)
+        assert process.wait(60) == code, process.log_tail()
+        assert "Traceback" not in process.log()
+        return process, process.log().splitlines()[-1]
 
     for keys in ((), (new_key(),)):
-        line = last_line(2, keys)
+        process, line = tried(2, keys)
         assert line.startswith(f'clusterlink: state.key_file: the key "{key_id(STATE_KEY)}" is needed for the secret')
-    unused = start_engine(secured.bootstrap_servers, state_topic=engine.state_topic, state_keys=(), wait=False)
-    unused.wait(60)
-    assert f'the key "{key_id(STATE_KEY)}" is needed' in unused.verify("a", code=2).stderr
+        assert process.verify("a", code=2).stderr == f"{line}\n"
     assert len(engine.shards()) == 1
     assert engine.links.GetLink(v1.GetLinkRequest(name="a"), timeout=30).state == v1.LINK_STATE_ACTIVE
     assert engine.stop() == 0
@@ -234,13 +240,14 @@ def test_a_wrong_key_and_secrets_that_were_changed(secured: KafkaCluster, start_
     for wrong in ({**secret, "ciphertext": secret["ciphertext"][:8]}, secret_in(stored(secured, engine, "b"))):
         record["value"]["remote"]["sasl"]["password"] = wrong
         store(secured, engine, record, "a")
-        line = last_line(1, (STATE_KEY,))
+        _, line = tried(1, (STATE_KEY,))
         assert 'state record "link/a" cannot be decrypted: it was changed, or belongs to another place' in line
     record["value"]["remote"]["sasl"]["password"] = secret
     store(secured, engine, record, "a")
     engine.start()
 
 
+@pytest.mark.slow
 def test_the_key_is_changed_under_load(secured: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:
     """Two processes are restarted in turn with a new key before the old one, then without the old one; nothing is lost."""
     topics.create(secured.bootstrap_servers, topic_name, partitions=4)
