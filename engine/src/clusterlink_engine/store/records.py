@@ -3,8 +3,8 @@
 A key is `<kind>/<name>`; the value is a JSON object with the record's `version` and its `value`, or null for "gone". A
 newer engine reads older versions; an older engine that meets a newer one must stop, because it would write it back wrongly.
 
-In the place of a secret stands an object: the secret, encrypted by a `Keyring`. A string there is a secret as it is: an older
-version wrote it, or a process without a key that found it so.
+In the place of a secret stands an object: the secret, encrypted by a `Keyring`. A string there is a secret as it is: a version
+below 5 wrote it, or a process without a key that found it so.
 """
 
 import json
