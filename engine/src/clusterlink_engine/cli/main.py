@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
-from clusterlink_engine.cli import remote, verify
+from clusterlink_engine.cli import remote, token, verify
 from clusterlink_engine.errors import ClusterlinkError
 
 EXIT_FAILURE = 1
@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return verify.run(options)
     if options.command in ("link", "mirror"):
         return remote.run(options)
+    if options.command == "token":
+        return token.run(options)
     return _demo(keep=options.keep)
 
 
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
     remote.add(commands)
+    token.add(commands)
     verify.add(commands)
     demo = commands.add_parser(
         "demo",
@@ -67,6 +70,9 @@ def _serve(config: Path | None, listen: str | None, log_level: str | None) -> in
     logging.configure(loaded.log_level)
     try:
         asyncio.run(app.serve(loaded))
+    except settings.SettingsError as error:
+        print(f"clusterlink: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
     except ClusterlinkError as error:
         print(f"clusterlink: {error}", file=sys.stderr)
         return EXIT_FAILURE
