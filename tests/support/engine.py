@@ -18,6 +18,7 @@ from clusterlink_engine.cli import main
 from clusterlink_engine.devkit import engine
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
+from clusterlink_proto.channel import Tls
 from tests.support import topics
 from tests.support.waiting import wait_until
 
@@ -52,6 +53,8 @@ class EngineProcess(engine.EngineProcess):
         state_keys: Sequence[str] = (STATE_KEY,),
         settings: Mapping[str, Mapping[str, object]] | None = None,
         log_level: str = "info",
+        token: str = "",
+        tls: Tls | None = None,
     ) -> None:
         self.state_topic = state_topic or f"_state-{secrets.token_hex(4)}"
         place = directory / f"engine-{secrets.token_hex(4)}"
@@ -64,11 +67,10 @@ class EngineProcess(engine.EngineProcess):
         }
         for section, values in (settings or {}).items():
             own.setdefault(section, {}).update(values)
-        super().__init__(local_bootstrap, place, settings=own)
+        super().__init__(local_bootstrap, place, settings=own, token=token, tls=tls)
         self._crash_at = ""
         self._log_level = log_level
-        api = engine.EngineApi(self.endpoint)
-        self._api = api
+        api = self._api = self.api()
         self.links, self.mirror_topics = api.links, api.mirror_topics
 
     @property
@@ -92,10 +94,6 @@ class EngineProcess(engine.EngineProcess):
         """Leaves nothing behind."""
         self.kill()
         self._api.close()
-
-    def api(self) -> engine.EngineApi:
-        """Its services on a channel of their own."""
-        return engine.EngineApi(self.endpoint)
 
     def shards(self) -> dict[int, int]:
         """How many shards each process on the state has, by pid; nothing while none leads."""

@@ -124,7 +124,7 @@ class _Running:
         self._mirror_topics: MirrorTopics | None = None
         self._leaving = False
         self._peers = Peers()
-        self._server = Server(settings.api.listen, self._peers, self._leader)
+        self._server = Server(settings.api, self._peers, self._leader)
 
         admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
         self._topics = Topics(self._cluster, admin, settings.state.topic)

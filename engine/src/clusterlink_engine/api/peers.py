@@ -23,8 +23,6 @@ from clusterlink_engine.store.records import decode, encode, key_of
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
-
 # A record of a link or topic is small; a snapshot holds all of them.
 PEER_OPTIONS = [
     ("grpc.enable_http_proxy", 0),

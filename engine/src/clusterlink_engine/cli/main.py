@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
-from clusterlink_engine.cli import remote, verify
+from clusterlink_engine.cli import remote, token, verify
 from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.store import keyring
 
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "state-key":
         print(keyring.new_key())
         return 0
+    if options.command == "token":
+        return token.run(options)
     return _demo(keep=options.keep)
 
 
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
     remote.add(commands)
+    token.add(commands)
     verify.add(commands)
     state_key = commands.add_parser("state-key", help="the key that encrypts the secrets in the state")
     key_commands = state_key.add_subparsers(required=True, metavar="COMMAND")
