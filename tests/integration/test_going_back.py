@@ -266,6 +266,29 @@ def test_a_reversed_mirror_goes_on_whatever_dies_and_is_left_when_its_cluster_is
     source.nodes[0].start()
 
 
+@pytest.mark.slow
+def test_a_restore_goes_on_where_no_other_topic_is(
+    start_cluster: Callable[..., KafkaCluster],
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+) -> None:
+    """The settings that a cluster knows cannot be looked up there any more, by a process that begins anew."""
+    source = start_cluster(settings={"log.cleaner.backoff.ms": 200})
+    engine = _mirrored(source, destination_cluster, start_engine, topic_name)
+    engine.failover(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
+    engine.crash_at("delete_topic:1:after")
+    with suppress(grpc.RpcError):
+        engine.restore(topic_name)
+    engine.wait(60)
+    engine.start()
+    wait_until(lambda: engine.state(topic_name) == "ACTIVE", 60, "the topic to be restored")
+    assert_becomes_equal(destination_cluster, source, topic_name, raw=False)
+    settings = topics.settings(source.bootstrap_servers, topic_name)
+    assert settings["message.timestamp.before.max.ms"] == "9223372036854775807"
+
+
 REVERSE_STEPS = [f"write:{number}:{when}" for number in range(1, 7) for when in ("before", "after")]
 RESTORE_STEPS = [
     *(f"write:{number}:{when}" for number in range(1, 5) for when in ("before", "after")),
