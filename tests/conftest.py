@@ -28,7 +28,7 @@ _DESTINATION_SETTINGS: dict[str, str | int | bool] = {
 _SOURCE_SETTINGS: dict[str, str | int | bool] = {"log.cleaner.backoff.ms": 200}
 
 # A test that asks for one of these starts brokers and gets the mark `kafka`.
-_KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "start_cluster"}
+_KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "secured_clusters", "start_cluster"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,6 +79,17 @@ def source_cluster(_clusters: tuple[kafka.KafkaCluster, kafka.KafkaCluster]) -> 
 def destination_cluster(_clusters: tuple[kafka.KafkaCluster, kafka.KafkaCluster]) -> kafka.KafkaCluster:
     """The cluster that holds mirrors: one node, for the whole session; a test that stops it starts it again."""
     return _clusters[1]
+
+
+@pytest.fixture(scope="session")
+def secured_clusters(log_directory: Path) -> Iterator[tuple[kafka.KafkaCluster, kafka.KafkaCluster]]:
+    """A source and a destination with authorizers; whoever comes without a password is a super user."""
+    source, destination = (
+        kafka.KafkaCluster(users={"somebody": "s"}, name=f"secured-{role}", log_directory=log_directory)
+        for role in ("source", "destination")
+    )
+    with kafka.running(source, destination):
+        yield source, destination
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
@@ -24,7 +23,6 @@ from tests.support.equality import assert_becomes_equal
 from tests.support.waiting import wait_until
 
 TOPICS = {"orders": 3, "payments": 2}
-GROUP = "billing"
 
 
 def _write(cluster: KafkaCluster, seed: int) -> None:
@@ -33,46 +31,6 @@ def _write(cluster: KafkaCluster, seed: int) -> None:
         records = produce.varied(200, partitions, seed=seed)
         produce.write(cluster.bootstrap_servers, topic, records, settings={"batch.num.messages": 20})
         sources.write_transactions(cluster.bootstrap_servers, topic, partitions=partitions, rounds=20, seed=seed)
-
-
-class _Billing:
-    """A consumer group that moves between the clusters; it reads what is committed, and remembers what it has seen."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int]] = []
-
-    def read(self, cluster: KafkaCluster, *, most: int = 10**9) -> None:
-        """Goes on where the group is on this cluster, to the end or for `most` records."""
-        ends = topics.log_ends(cluster.bootstrap_servers, "orders")
-        options = {"isolation.level": "read_committed", "enable.partition.eof": True}
-        with groups.member(cluster.bootstrap_servers, GROUP, "orders", **options) as consumer:
-            for place in consumer.committed(consumer.assignment(), timeout=30):
-                consumer.seek(TopicPartition("orders", place.partition, max(place.offset, 0)))
-            ended: set[int] = set()
-            while len(ended) < len(ends) and most > 0:
-                message = consumer.poll(30)
-                assert message is not None, "nothing came for 30 s"
-                partition = message.partition()
-                assert partition is not None
-                if message.error() is not None:
-                    ended.add(partition)
-                    continue
-                self.seen.append((partition, message.offset() or 0))
-                most -= 1
-            consumer.commit(offsets=consumer.position(consumer.assignment()), asynchronous=False)
-
-
-def _visible(cluster: KafkaCluster) -> list[tuple[int, int]]:
-    """Where the records of "orders" are that a consumer of committed records sees."""
-    found = []
-    for index, end in topics.log_ends(cluster.bootstrap_servers, "orders").items():
-        with reading.consumer(cluster.bootstrap_servers, "read_committed") as reader:
-            found += [(index, offset) for offset, _ in reading.records(reader, "orders", index, 0, end)]
-    return found
-
-
-def _places(cluster: KafkaCluster) -> dict[int, int]:
-    return groups.committed(cluster.bootstrap_servers, GROUP, "orders", TOPICS["orders"])
 
 
 def test_the_whole_way_to_the_other_cluster_and_home(
@@ -100,18 +58,26 @@ def test_the_whole_way_to_the_other_cluster_and_home(
         }
     )
     lost = [*given, "-var=primary_is_lost=true"]
-    billing = _Billing()
+    billing = groups.MovingGroup("billing", "orders", TOPICS["orders"])
+
+    def is_in_step() -> bool:
+        return billing.places(primary.bootstrap_servers) == billing.places(dr.bootstrap_servers)
+
     engine.start()
     try:
         # Every day.
         terraform.run("init", "-no-color")
         terraform.apply(*given)
         _write(primary, 1)
-        billing.read(primary, most=150)
+        billing.read(primary.bootstrap_servers, most=150)
         for topic in TOPICS:
             assert_becomes_equal(primary, dr, topic, raw=False)
-        wait_until(lambda: _places(dr) == _places(primary), 60, "the group's offsets to come over")
-        wait_until(lambda: _acls(dr) == _acls(primary), 60, "the ACL to come over")
+        wait_until(
+            is_in_step,
+            60,
+            "the group's offsets to come over",
+        )
+        wait_until(lambda: _acls(primary) <= _acls(dr), 60, "the ACL to come over")
         assert terraform.plan(*given).code == 0
 
         # The worst night.
@@ -123,10 +89,10 @@ def test_the_whole_way_to_the_other_cluster_and_home(
             assert topics.settings(dr.bootstrap_servers, topic)["retention.ms"] == "86400000000"
             sealed = {index: end + 1 for index, end in ends.items()}
             assert topics.log_ends(dr.bootstrap_servers, topic) == sealed
-        billing.read(dr)
+        billing.read(dr.bootstrap_servers)
         _write(dr, 2)
-        billing.read(dr)
-        assert sorted(billing.seen) == _visible(dr), "a record twice, or none"
+        billing.read(dr.bootstrap_servers)
+        assert sorted(billing.seen) == reading.visible(dr.bootstrap_servers, "orders"), "a record twice, or none"
 
         # The primary is back, and somebody has not heard of the move.
         primary.nodes[0].start()
@@ -143,7 +109,11 @@ def test_the_whole_way_to_the_other_cluster_and_home(
             engine.run("mirror", "truncate-and-restore", topic, "--yes")
             assert_becomes_equal(dr, primary, topic, raw=False)
         engine.verify("primary", "--at-rest")
-        wait_until(lambda: _places(primary) == _places(dr), 60, "the group's offsets to come back")
+        wait_until(
+            is_in_step,
+            60,
+            "the group's offsets to come back",
+        )
         assert terraform.plan(*lost).diagnostics("warning")[0]["summary"] == "Mirror topic was reversed"
         assert set(terraform.apply(*given).actions.values()) == {"update"}, "it takes note, and changes nothing"
         assert terraform.plan(*given).code == 0
@@ -155,9 +125,13 @@ def test_the_whole_way_to_the_other_cluster_and_home(
         _write(primary, 4)
         for topic in TOPICS:
             assert_becomes_equal(primary, dr, topic, raw=False, own_until=own[topic])
-        billing.read(primary)
-        assert sorted(billing.seen) == _visible(primary), "a record twice, or none"
-        wait_until(lambda: _places(dr) == _places(primary), 60, "the group's offsets to come over again")
+        billing.read(primary.bootstrap_servers)
+        assert sorted(billing.seen) == reading.visible(primary.bootstrap_servers, "orders"), "a record twice, or none"
+        wait_until(
+            is_in_step,
+            60,
+            "the group's offsets to come over again",
+        )
         assert terraform.plan(*given).code == 0
         engine.verify("primary", "--at-rest")
         terraform.run("destroy", "-json", "-auto-approve", "-input=false", *given)

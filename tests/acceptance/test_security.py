@@ -1,13 +1,16 @@
 """Links with a user, on a cluster that looks at passwords."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineClient
+from tests.acceptance.resident import ResidentProvider
 from tests.acceptance.terraform import Terraform, blamed
+from tests.support.engine import EngineProcess
 
 LINK = "clusterlink_link.secured"
 RIGHT, WRONG = "a-secret, with=signs", "another-word"
@@ -92,3 +95,15 @@ def test_a_link_that_begins_at_the_end(terraform: Terraform, secured: KafkaClust
     assert made is not None
     assert made.mirror_start_offset == "latest"
     terraform.step(link(secured.bootstrap_servers), {LINK: "replace"})
+
+
+def test_an_engine_without_a_key_refuses_a_password_at_plan(
+    secured: KafkaCluster, start_engine: Callable[..., EngineProcess], resident: ResidentProvider, tmp_path: Path
+) -> None:
+    engine = start_engine(state_keys=())
+    terraform = Terraform(tmp_path / "work", tmp_path / "no-plugins", engine.endpoint, resident.reattach)
+    terraform.environment["TF_VAR_password"] = RIGHT
+    terraform.write(secured_link(secured, 1))
+    refused = terraform.plan()
+    assert blamed(refused.error("no key to encrypt secrets with", "clusterlink state-key new")) == "sasl = {"
+    assert RIGHT not in refused.output

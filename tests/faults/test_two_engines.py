@@ -4,11 +4,20 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import grpc
+import pytest
+
+from clusterlink_engine.api.access import hash_of
+from clusterlink_engine.devkit.engine import EngineApi
 from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_engine.settings import Role
 from clusterlink_proto import v1
+from clusterlink_proto.channel import Tls
 from tests.support import groups, produce, sources, topics
+from tests.support.certificates import Authority
 from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
@@ -77,6 +86,47 @@ def test_two_engines_share_the_work_and_the_calls(
     _assert_exact(source_cluster, destination_cluster, topic_name)
     second.delete_mirror(topic_name)
     wait_until(lambda: not topics.exists(destination_cluster.bootstrap_servers, topic_name), 20, "the topic to be gone")
+
+
+def test_processes_that_ask_who_calls_share_the_work_and_the_calls(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    tmp_path: Path,
+) -> None:
+    """With TLS and tokens: each asks its callers itself, also for what the other one answers."""
+    authority = Authority("authority")
+    issued = authority.issue("api", "127.0.0.1")
+    files = {"certificate_file": tmp_path / "api.pem", "key_file": tmp_path / "api.key"}
+    files["certificate_file"].write_text(issued.certificate)
+    files["key_file"].write_text(issued.key)
+    tokens = [{"name": f"the-{role}", "role": role, "sha256": hash_of(role)} for role in Role]
+    first, second = _two_engines(
+        source_cluster,
+        start_engine,
+        topic_name,
+        settings={"api": {"tls": files, "tokens": tokens}},
+        token=Role.ADMIN,
+        tls=Tls(authority.pem),
+    )
+    _write(source_cluster, topic_name, 1)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    request = v1.PauseMirrorTopicRequest(name=topic_name)
+    for engine in (first, second):
+        for token, code in (("", "UNAUTHENTICATED"), ("wrong", "UNAUTHENTICATED"), (Role.VIEWER, "PERMISSION_DENIED")):
+            with EngineApi(engine.endpoint, token=token, tls=Tls(authority.pem)) as api:
+                with pytest.raises(grpc.RpcError) as caught:
+                    api.mirror_topics.PauseMirrorTopic(request, timeout=60)
+                status: Any = caught.value
+                assert status.code().name == code
+        assert engine.state(topic_name) == "ACTIVE"
+        with EngineApi(engine.endpoint, token=Role.OPERATOR, tls=Tls(authority.pem)) as api:
+            api.mirror_topics.PauseMirrorTopic(request, timeout=60)
+        assert engine.state(topic_name) == "PAUSED"
+        assert 'PauseMirrorTopic by the token "the-operator"' in engine.log()
+        engine.resume(topic_name)
+        wait_until(lambda engine=engine: engine.state(topic_name) == "ACTIVE", 60, "the mirror topic to go on")  # type: ignore[misc]
 
 
 def test_a_process_that_stops_leaves_its_work_to_the_other_one_at_once(

@@ -1,72 +1,19 @@
 """ACL sync between clusters with authorizers: creates what the source has, deletes only what it created."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import grpc
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
-from tests.support import topics
+from tests.support import rights
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
-
-
-@pytest.fixture(scope="module")
-def clusters() -> Iterator[tuple[KafkaCluster, KafkaCluster]]:
-    """A source and a destination with authorizers; whoever comes without a password is a super user."""
-    with (
-        KafkaCluster(users={"somebody": "s"}, name="source-acls") as source,
-        KafkaCluster(users={"somebody": "s"}, name="destination-acls") as destination,
-    ):
-        yield source, destination
-
-
-def _acl(
-    topic: str, principal: str, operation: AclOperation = AclOperation.READ, *, prefixed: bool = False
-) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
-    return AclBinding(ResourceType.TOPIC, topic, pattern, principal, "*", operation, AclPermissionType.ALLOW)
-
-
-def _create(cluster: KafkaCluster, *acls: AclBinding) -> None:
-    client = topics.admin(cluster.bootstrap_servers)
-    for future in client.create_acls(list(acls)).values():
-        future.result(30)
-
-
-def _delete(cluster: KafkaCluster, acl: AclBinding) -> None:
-    client = topics.admin(cluster.bootstrap_servers)
-    wanted = AclBindingFilter(
-        acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host, acl.operation, acl.permission_type
-    )
-    for future in client.delete_acls([wanted]).values():
-        assert len(future.result(30)) == 1
-
-
-def _present(cluster: KafkaCluster, name: str) -> set[AclBinding]:
-    """The ACLs of topics whose names begin with `name`."""
-    client = topics.admin(cluster.bootstrap_servers)
-    anything: Any = None  # the stubs do not know that it may be left open
-    kind, pattern = ResourceType.TOPIC, ResourcePatternType.ANY
-    every = AclBindingFilter(kind, anything, pattern, anything, anything, AclOperation.ANY, AclPermissionType.ANY)
-    return {acl for acl in client.describe_acls(every).result(30) if acl.name.startswith(name)}
-
-
-def _wait_for(cluster: KafkaCluster, name: str, *acls: AclBinding) -> None:
-    wait_until(lambda: _present(cluster, name) == set(acls), 30, f"the ACLs of {name}")
 
 
 def _errors(engine: EngineProcess) -> list[v1.TaskError]:
@@ -84,114 +31,100 @@ def _update(engine: EngineProcess, sync: v1.AclSync) -> None:
 
 
 def test_acls_follow_the_source_and_foreign_ones_are_never_touched(
-    clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str
+    secured_clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str
 ) -> None:
-    source, destination = clusters
-    one, other = _acl(topic_name, "User:app"), _acl(topic_name, "User:app", AclOperation.WRITE, prefixed=True)
-    both, foreign = _acl(topic_name, "User:both"), _acl(topic_name, "User:foreign")
-    unselected = _acl(topic_name, "User:other")
-    _create(source, one, other, both, unselected)
-    _create(destination, both, foreign)
+    source, destination = secured_clusters
+    one, other = (
+        rights.acl(topic_name, "User:app"),
+        rights.acl(topic_name, "User:app", AclOperation.WRITE, prefixed=True),
+    )
+    both, foreign = rights.acl(topic_name, "User:both"), rights.acl(topic_name, "User:foreign")
+    unselected = rights.acl(topic_name, "User:other")
+    rights.create(source.bootstrap_servers, one, other, both, unselected)
+    rights.create(destination.bootstrap_servers, both, foreign)
     engine = start_engine(destination.bootstrap_servers)
     filters = [v1.AclFilter(resource_name=topic_name, principal=f"User:{user}") for user in ("app", "both", "foreign")]
     engine.create_link("link", source.bootstrap_servers, acl_sync=_sync(*filters))
-    _wait_for(destination, topic_name, one, other, both, foreign)
+    rights.wait_for(destination.bootstrap_servers, topic_name, one, other, both, foreign)
     engine.kill()
-    _delete(source, one)  # while nobody looks
-    _delete(source, both)
+    rights.delete(source.bootstrap_servers, one)  # while nobody looks
+    rights.delete(source.bootstrap_servers, both)
     engine.start()
-    _wait_for(destination, topic_name, other, both, foreign)
-    late = _acl(topic_name, "User:app", AclOperation.DESCRIBE)
-    _create(source, late)
-    _wait_for(destination, topic_name, other, both, foreign, late)
-    _delete(destination, late)  # the source has it
-    _wait_for(destination, topic_name, other, both, foreign, late)
+    rights.wait_for(destination.bootstrap_servers, topic_name, other, both, foreign)
+    late = rights.acl(topic_name, "User:app", AclOperation.DESCRIBE)
+    rights.create(source.bootstrap_servers, late)
+    rights.wait_for(destination.bootstrap_servers, topic_name, other, both, foreign, late)
+    rights.delete(destination.bootstrap_servers, late)  # the source has it
+    rights.wait_for(destination.bootstrap_servers, topic_name, other, both, foreign, late)
     _update(engine, _sync(v1.AclFilter(resource_name=topic_name, principal="User:other")))
-    _wait_for(destination, topic_name, other, both, foreign, late, unselected)
-    _delete(source, late)  # not selected any more, but made by the link
-    _wait_for(destination, topic_name, other, both, foreign, unselected)
+    rights.wait_for(destination.bootstrap_servers, topic_name, other, both, foreign, late, unselected)
+    rights.delete(source.bootstrap_servers, late)  # not selected any more, but made by the link
+    rights.wait_for(destination.bootstrap_servers, topic_name, other, both, foreign, unselected)
     _update(engine, v1.AclSync())
-    _delete(source, other)
+    rights.delete(source.bootstrap_servers, other)
     engine.links.DeleteLink(v1.DeleteLinkRequest(name="link"), timeout=30)
-    assert _present(destination, topic_name) == {other, both, foreign, unselected}
+    assert rights.present(destination.bootstrap_servers, topic_name) == {other, both, foreign, unselected}
     assert engine.stop() == 0
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["create", "delete"])
 def test_an_engine_that_dies_beside_the_cluster_knows_what_it_made(
-    clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str, step: str, when: str
+    secured_clusters: tuple[KafkaCluster, KafkaCluster],
+    start_engine: StartEngine,
+    topic_name: str,
+    step: str,
+    when: str,
 ) -> None:
     """It dies around the request; the next one finishes, and still deletes what it made, and nothing else."""
-    source, destination = clusters
+    source, destination = secured_clusters
     engine = start_engine(destination.bootstrap_servers, state_topic=f"_state-{topic_name}")
     engine.create_link("link", source.bootstrap_servers, acl_sync=_sync(v1.AclFilter(resource_name=topic_name)))
-    acl, foreign = _acl(topic_name, "User:app"), _acl(topic_name, "User:foreign")
-    _create(destination, foreign)
+    acl, foreign = rights.acl(topic_name, "User:app"), rights.acl(topic_name, "User:foreign")
+    rights.create(destination.bootstrap_servers, foreign)
     if step == "delete":
-        _create(source, acl)
-        _wait_for(destination, topic_name, acl, foreign)
+        rights.create(source.bootstrap_servers, acl)
+        rights.wait_for(destination.bootstrap_servers, topic_name, acl, foreign)
     engine.crash_at(f"{step}_acls:1:{when}")
     if step == "create":
-        _create(source, acl)
+        rights.create(source.bootstrap_servers, acl)
     else:
-        _delete(source, acl)
+        rights.delete(source.bootstrap_servers, acl)
     engine.wait(30)
     engine.start()
     if step == "create":
-        _wait_for(destination, topic_name, acl, foreign)
-        _delete(source, acl)
-    _wait_for(destination, topic_name, foreign)
+        rights.wait_for(destination.bootstrap_servers, topic_name, acl, foreign)
+        rights.delete(source.bootstrap_servers, acl)
+    rights.wait_for(destination.bootstrap_servers, topic_name, foreign)
 
 
-def test_a_cluster_without_an_authorizer_is_told_and_nothing_is_deleted(
-    clusters: tuple[KafkaCluster, KafkaCluster],
+def test_a_cluster_without_an_authorizer_is_told(
+    secured_clusters: tuple[KafkaCluster, KafkaCluster],
     source_cluster: KafkaCluster,
     start_engine: StartEngine,
     topic_name: str,
 ) -> None:
-    destination = clusters[1]
+    destination = secured_clusters[1]
     engine = start_engine(destination.bootstrap_servers, state_topic=f"_state-{topic_name}")
     engine.create_link("link", source_cluster.bootstrap_servers, acl_sync=_sync(v1.AclFilter()))
     wait_until(lambda: [error.code for error in _errors(engine)] == ["SECURITY_DISABLED_ERROR"], 30, "the task to tell")
 
 
-def test_without_the_right_to_read_acls_the_task_tells(
-    clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str
+def test_what_makes_no_sense_is_refused(
+    secured_clusters: tuple[KafkaCluster, KafkaCluster], start_engine: StartEngine, topic_name: str
 ) -> None:
-    source, destination = clusters
+    source, destination = secured_clusters
     engine = start_engine(destination.bootstrap_servers, state_topic=f"_state-{topic_name}")
-    remote = v1.RemoteCluster(
-        bootstrap_servers=[source.sasl_bootstrap_servers],
-        security_protocol="SASL_PLAINTEXT",
-        sasl=v1.Sasl(mechanism="PLAIN", username="somebody", password="s"),  # noqa: S106 - of this cluster
-    )
-    link = v1.Link(name="link", remote_cluster=remote, acl_sync=_sync(v1.AclFilter()))
-    engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
-    wait_until(lambda: [error.code for error in _errors(engine)] == ["AUTHORIZATION_ERROR"], 30, "the task to tell")
-
-
-@pytest.mark.parametrize(
-    ("link", "field"),
-    [
+    links: list[tuple[dict[str, object], str]] = [
         ({"acl_sync": v1.AclSync(enable=True)}, "acl_sync.filters"),
         ({"acl_sync": v1.AclSync(interval_ms=10)}, "acl_sync.interval_ms"),
         ({"acl_sync": _sync(v1.AclFilter(operation="EAT"))}, "acl_sync.filters"),
         ({"acl_sync": _sync(v1.AclFilter()), "topic_prefix": "far."}, "acl_sync.enable"),
-    ],
-    ids=["no-filters", "interval", "operation", "prefix"],
-)
-def test_what_makes_no_sense_is_refused(
-    clusters: tuple[KafkaCluster, KafkaCluster],
-    start_engine: StartEngine,
-    topic_name: str,
-    link: dict[str, object],
-    field: str,
-) -> None:
-    engine = start_engine(clusters[1].bootstrap_servers, state_topic=f"_state-{topic_name}")
-    with pytest.raises(grpc.RpcError) as caught:
-        engine.create_link("never", clusters[0].bootstrap_servers, **link)
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    told = caught.value.trailing_metadata() or ()
-    assert any(f"link.{field}".encode() in value for _, value in told if isinstance(value, bytes))
+    ]
+    for link, field in links:
+        with pytest.raises(grpc.RpcError) as caught:
+            engine.create_link("never", source.bootstrap_servers, **link)
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        told = caught.value.trailing_metadata() or ()
+        assert any(f"link.{field}".encode() in value for _, value in told if isinstance(value, bytes)), field

@@ -28,6 +28,7 @@ def test_looking_pausing_promoting_and_failing_over(
     assert engine.run("link", "list").stdout.splitlines()[1].split()[:2] == ["link", "ACTIVE"]
     described = dict(line.split(None, 1) for line in engine.run("link", "describe", "link").stdout.splitlines())
     assert (described["state"], described["ConsumerOffsetSync"]) == ("ACTIVE", "NOT_CONFIGURED")
+    assert described["foreign"].split(None, 1)[1] == "noticed, not prevented (DETECTION_ONLY)"
     tasks = [line.split() for line in engine.run("link", "task", "list", "link").stdout.splitlines()]
     assert tasks[0] == ["TASK", "STATE", "ERROR", "WHY"]
     assert ["TopicConfigsSync", "ACTIVE"] in tasks

@@ -45,8 +45,7 @@ def test_selected_topics_are_mirrored_and_those_that_come_later_too(
 ) -> None:
     here = source_cluster
     first, excluded, taken, later = (f"{topic_name}-{name}" for name in ("first", "not", "taken", "later"))
-    internal = f"_{topic_name}"
-    _create(here, first, excluded, taken, internal)
+    _create(here, first, excluded, taken)
     topics.create(destination_cluster.bootstrap_servers, taken)
     engine = start_engine()
     auto = _auto(topic_name, v1.Filter(name=excluded, filter_type="EXCLUDE"))

@@ -69,6 +69,41 @@ def test_settings_of_a_mirror_topic_follow_the_source_except_for_what_mirroring_
     assert 'clusterlink_mirror_settings_mended_total{link="link"} 2.0' in engine.metrics()
 
 
+def test_settings_that_the_link_does_not_sync_are_the_mirrors_own(
+    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """Some always follow, some if they are included, some never; what mirroring overrides is there in the end."""
+    here, there = source_cluster.bootstrap_servers, destination_cluster.bootstrap_servers
+    independent = "follower.replication.throttled.replicas"
+    config = {"segment.bytes": "10485760", "segment.ms": "7000000", "retention.ms": "3600000", independent: "*"}
+    topics.create(here, topic_name, config={**config, "max.message.bytes": "2000000"})
+    engine = start_engine()
+    sync = v1.TopicConfigSync(interval_ms=1000, include=["segment.bytes"])
+    engine.create_link("link", here, topic_config_sync=sync)
+    engine.create_mirror("link", topic_name, config={"segment.ms": "8000000", "retention.ms": "86400000000"})
+    topics.alter(there, topic_name, {independent: "0:1"})
+
+    def has(**wanted: str) -> bool:
+        present = topics.settings(there, topic_name)
+        return all(present[name.replace("_", ".")] == value for name, value in wanted.items())
+
+    assert has(segment_bytes="10485760", segment_ms="8000000", retention_ms="-1", cleanup_policy="delete")
+    topics.alter(here, topic_name, {"cleanup.policy": "compact,delete", "segment.ms": "6000000"})
+    topics.alter(here, topic_name, {"segment.bytes": "20971520", "max.message.bytes": "3000000"})
+    wait_until(
+        lambda: has(segment_bytes="20971520", cleanup_policy="compact,delete"),
+        30,
+        "the settings of the mirror to follow",
+    )
+    topics.alter(there, topic_name, {"segment.ms": "5"})
+    wait_until(lambda: has(segment_ms="8000000"), 30, "the mirror's own setting to be mended")
+    assert topics.settings(there, topic_name)[independent] == "0:1"
+    engine.promote(topic_name)
+    wait_until(lambda: engine.state(topic_name) == "STOPPED", 30, "the mirror topic to be STOPPED")
+    assert has(retention_ms="86400000000", max_message_bytes="3000000", segment_ms="8000000")
+    assert topics.settings(there, topic_name)[independent] == "0:1"
+
+
 def test_a_mirror_keeps_old_records_that_the_local_cluster_would_delete(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:

@@ -1,6 +1,5 @@
 """Promote and failover: a mirror topic becomes a topic like any other, exactly, and for good."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -134,16 +133,7 @@ def test_a_promote_waits_while_producers_write_and_can_be_cancelled(
     engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
     with _refused("NOT_PROMOTING"):
         engine.cancel_promote(topic_name)
-    writing = threading.Event()
-    writing.set()
-
-    def write() -> None:
-        some = [produce.Record(b"k", b"v")] * 2000
-        while writing.is_set():
-            produce.write(source_cluster.bootstrap_servers, topic_name, some, settings={"batch.num.messages": 10})
-
-    writer = threading.Thread(target=write)
-    writer.start()
+    writer = produce.Writer(source_cluster.bootstrap_servers, topic_name, PARTITIONS, b"value %d")
     try:
         engine.promote(topic_name)
         wait_until(
@@ -157,8 +147,7 @@ def test_a_promote_waits_while_producers_write_and_can_be_cancelled(
         assert engine.state(topic_name) == "PENDING_STOPPED"
         assert engine.cancel_promote(topic_name).state == v1.MIRROR_TOPIC_STATE_ACTIVE
     finally:
-        writing.clear()
-        writer.join()
+        writer.stop()
     assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False)
     assert engine.state(topic_name) == "ACTIVE"
     engine.promote(topic_name)

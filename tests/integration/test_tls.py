@@ -15,7 +15,7 @@ from clusterlink_engine.devkit.settings import Listener
 from clusterlink_engine.errors import ClusterUnavailableError, Side, StateFencedError
 from clusterlink_engine.model.resources import SyncedAcls
 from clusterlink_engine.security import Security, Tls, TlsFiles
-from clusterlink_engine.settings import LocalCluster
+from clusterlink_engine.settings import LocalCluster, State
 from clusterlink_engine.store.records import Claim
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_proto import v1
@@ -115,7 +115,7 @@ def test_a_protocol_on_both_sides(
     assert (link.remote_cluster.tls.ca_pem, link.remote_cluster.tls.key_pem) == (_TRUSTED["ca_pem"], "")
     engine.create_mirror("link", topic_name)
     assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}", raw=False)
-    verified = engine.verify("link")
+    verified = engine.verify("link").stdout
     assert topic_name in verified
     metrics = engine.metrics()
     assert f'topic="mirror.{topic_name}"' in metrics
@@ -309,11 +309,11 @@ async def test_new_certificates_do_not_make_a_claim_anew(
 
     write(AUTHORITY.issue("mirror"))
     cluster = LocalCluster(
-        bootstrap_servers=(secured.servers("CHOOSY"),),
+        bootstrap_servers=(secured.servers("MTLS"),),
         security_protocol="SSL",
         tls=TlsFiles(ca_file=files["ca"], certificate_file=files["certificate"], key_file=files["key"]),
     )
-    former, latter, reader = (StateTopic(cluster, topic_name, lambda _: None) for _ in range(3))
+    former, latter, reader = (StateTopic(cluster, State(topic=topic_name), lambda _: None) for _ in range(3))
     try:
         for name, store in (("former", former), ("latter", latter)):
             await store.open(Claim(instance_id=name, host="here", pid=1, version="1"), 30)

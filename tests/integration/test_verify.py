@@ -76,7 +76,7 @@ class ByHand:
 
     def _store(self, topic: str, key: str, value: Stored) -> None:
         producer = Producer({"bootstrap.servers": self.destination})
-        producer.produce(topic, records.encode(value), key)
+        producer.produce(topic, records.encode(key, value), key)
         assert producer.flush(30) == 0
 
     def write(self, source: Records, mirror: Records, config: dict[str, str] | None = None) -> None:

@@ -1,21 +1,30 @@
 """Membership, transactions and markers, spoken by ourselves, against every version of Kafka that is supported."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
+from uuid import uuid4
 
 import pytest
+from kafka.protocol.admin import ListGroupsRequest, ListGroupsResponse
+from kio.schema.share_group_heartbeat.v1.request import ShareGroupHeartbeatRequest
+from kio.schema.types import GroupId, TopicName
+from kio.serial import entity_writer
+from kio.static.primitive import i32
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import BrokerRefusedError, Side
 from clusterlink_engine.security import Sasl, Security
-from clusterlink_engine.wire import groups, logs, markers, produce, records, transactions
+from clusterlink_engine.wire import groups, logs, markers, offsets, produce, records, transactions
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.groups import GroupConnection, Joined
 from clusterlink_engine.wire.markers import Marker
-from tests.support import reading, rights, topics
+from tests.support import raw, reading, rights, topics
+from tests.support.groups import commit
 from tests.support.waiting import wait_until_async
 
 VERSIONS = ["3.9.2", "4.1.2", "4.3.1"]
@@ -296,3 +305,35 @@ async def test_the_right_to_write_markers(kafka: KafkaCluster, cluster: Cluster,
         client.close()
     assert await markers.may_write_markers(cluster, topic_name)
     assert await log_end(cluster, topic_name) == 0
+
+
+@pytest.mark.parametrize("kafka", ["4.3.1"], indirect=True)
+async def test_share_groups_are_left_out(
+    kafka: KafkaCluster, leader: Connection, cluster: Cluster, topic_name: str
+) -> None:
+    """They have no committed offsets of the kind that can be synced."""
+    topics.create(kafka.bootstrap_servers, topic_name)
+    usual, shared = f"{topic_name}-usual", f"{topic_name}-shared"
+    commit(kafka.bootstrap_servers, usual, topic_name, {0: 0})
+    join_share_group = ShareGroupHeartbeatRequest(
+        group_id=GroupId(shared),
+        member_id=str(uuid4()),
+        member_epoch=i32(0),
+        subscribed_topic_names=(TopicName(topic_name),),
+    )
+    body = BytesIO()
+    entity_writer(ShareGroupHeartbeatRequest)(body, join_share_group)
+    key, version = ShareGroupHeartbeatRequest.__api_key__, ShareGroupHeartbeatRequest.__version__
+
+    async def joined() -> bool:
+        answer = await leader.send(key, version, [body.getvalue()], flexible=True)
+        (code,) = struct.unpack_from(">h", answer, 5)  # after the header's tagged fields and the throttle time
+        return bool(code == Code.NONE)
+
+    await wait_until_async(joined, 30, "the share group")
+    with raw.Connection("127.0.0.1", kafka.nodes[0].port) as other:
+        answer = other.call(ListGroupsRequest(states_filter=[], types_filter=[]), ListGroupsResponse, 5)
+    assert {shared, usual} <= {group.group_id for group in answer.groups}
+    listed = await offsets.list_groups(cluster, NODE)
+    assert usual in listed
+    assert shared not in listed

@@ -5,7 +5,7 @@ import re
 import secrets
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,13 @@ from clusterlink_engine.cli import main
 from clusterlink_engine.devkit import engine
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
+from clusterlink_proto.channel import Tls
 from tests.support import topics
 from tests.support.waiting import wait_until
 
 _CALL_SECONDS = 60.0
 _LABELS = re.compile(r"\{([^}]*)\}")
+STATE_KEY = "c3RhdGUga2V5IG9mIGFsbCBlbmdpbmVzIGluIHRlc3Q="
 _CRASHING_ENGINE = Path(__file__).with_name("crashing_engine.py")
 
 
@@ -39,6 +41,7 @@ class EngineProcess(engine.EngineProcess):
 
     Attributes:
         state_topic: Of this engine alone, so that tests share a cluster.
+        key_file: Keys of its state, read at each start.
     """
 
     def __init__(
@@ -47,28 +50,34 @@ class EngineProcess(engine.EngineProcess):
         directory: Path,
         *,
         state_topic: str = "",
+        state_keys: Sequence[str] = (STATE_KEY,),
         settings: Mapping[str, Mapping[str, object]] | None = None,
+        log_level: str = "info",
+        token: str = "",
+        tls: Tls | None = None,
     ) -> None:
         self.state_topic = state_topic or f"_state-{secrets.token_hex(4)}"
+        place = directory / f"engine-{secrets.token_hex(4)}"
+        place.mkdir()
+        self.key_file = place / "state.key"
+        self.key_file.write_text("\n".join(state_keys))
         own: dict[str, dict[str, object]] = {
-            "state": {"topic": self.state_topic},
+            "state": {"topic": self.state_topic, **({"key_file": self.key_file} if state_keys else {})},
             "replication": {"watch_interval_ms": 200, "grace_ms": 300, "session_ms": 3000},
         }
         for section, values in (settings or {}).items():
             own.setdefault(section, {}).update(values)
-        place = directory / f"engine-{secrets.token_hex(4)}"
-        place.mkdir()
-        super().__init__(local_bootstrap, place, settings=own)
+        super().__init__(local_bootstrap, place, settings=own, token=token, tls=tls)
         self._crash_at = ""
-        api = engine.EngineApi(self.endpoint)
-        self._api = api
+        self._log_level = log_level
+        api = self._api = self.api()
         self.links, self.mirror_topics = api.links, api.mirror_topics
 
     @property
     def command(self) -> list[str]:
         """The command line; with a place to crash at, if `crash_at` gave one."""
         if not self._crash_at:
-            return super().command
+            return [*super().command, "--log-level", self._log_level]
         serve = ["serve", "--config", str(self.config_file)]
         return [sys.executable, str(_CRASHING_ENGINE), self._crash_at, *serve]
 
@@ -85,10 +94,6 @@ class EngineProcess(engine.EngineProcess):
         """Leaves nothing behind."""
         self.kill()
         self._api.close()
-
-    def api(self) -> engine.EngineApi:
-        """Its services on a channel of their own."""
-        return engine.EngineApi(self.endpoint)
 
     def shards(self) -> dict[int, int]:
         """How many shards each process on the state has, by pid; nothing while none leads."""
@@ -125,9 +130,9 @@ class EngineProcess(engine.EngineProcess):
         """Runs a command of an operator against it, which must end with this code."""
         return _run(*arguments, "--engine", self.endpoint, code=code)
 
-    def verify(self, link: str, *arguments: str) -> str:
-        """Compares the mirror topics of a link by the product's own means; answers its report."""
-        return _run("verify", "--config", str(self.config_file), link, *arguments, code=0).stdout
+    def verify(self, link: str, *arguments: str, code: int = 0) -> Printed:
+        """Compares the mirror topics of a link by the product's own means, which must end with this code."""
+        return _run("verify", "--config", str(self.config_file), link, *arguments, code=code)
 
     # The calls that most tests make.
 

@@ -17,6 +17,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from clusterlink_proto import rpc, v1
+from tests.support.certificates import Certificate
 from tests.support.fake_links import RefusedError, check_link, fill_link, shown
 
 
@@ -27,6 +28,7 @@ class Fault:
     code: grpc.StatusCode | None = None
     after: bool = False
     delay: float = 0.0
+    reason: str = ""
 
 
 @dataclass
@@ -35,7 +37,8 @@ class FakeEngine:
 
     `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not. What takes several
     steps (promote, failover, reverse, restore) takes one at each reading of the mirror topic, none while `waits_for` is set;
-    `truncations` is what a restore discards, `disposals` what became of the topics of deleted mirror topics.
+    `truncations` is what a restore discards, `disposals` what became of the topics of deleted mirror topics. With a
+    `certificate` it speaks TLS; with a `token` it answers nobody who has not got it.
     """
 
     version: str = "0.1.0"
@@ -54,6 +57,8 @@ class FakeEngine:
     truncations: list[v1.PartitionTruncation] = field(default_factory=list)
     local_bootstrap: str = "127.0.0.1:19092"
     remote_bootstrap: str = "127.0.0.1:29092"
+    token: str = ""
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -89,9 +94,15 @@ class FakeEngine:
                 ),
             )
         )
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.port = self._listen(self.server, f"127.0.0.1:{self.port}")
         self.server.start()
         return self
+
+    def _listen(self, server: grpc.Server, address: str) -> int:
+        if self.certificate is None:
+            return server.add_insecure_port(address)
+        pair = (self.certificate.key.encode(), self.certificate.certificate.encode())
+        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
     def stop(self) -> None:
         if self.server is not None:
@@ -121,10 +132,12 @@ class FakeEngine:
                 self.calls.append(kind)
                 waiting = self.faults.get(kind)
                 fault = waiting.pop(0) if waiting else Fault()
+            if self.token and ("authorization", f"Bearer {self.token}") not in context.invocation_metadata():
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "This engine wants to know who calls.")
             if fault.delay:
                 time.sleep(fault.delay)
             if fault.code is not None and not fault.after:
-                context.abort(fault.code, "injected")
+                _abort(context, RefusedError(fault.code, fault.reason, "injected"))
             try:
                 with self.lock:
                     answer = work(request)

@@ -71,6 +71,7 @@ def shown(link: v1.Link) -> v1.Link:
     if shown.remote_cluster.HasField("tls"):
         shown.remote_cluster.tls.ClearField("key_pem")
     shown.gap_filling = v1.GAP_FILLING_MARKERS
+    shown.write_guard = v1.WRITE_GUARD_ACL
     shown.state_since.GetCurrentTime()
     return shown
 

@@ -2,9 +2,11 @@
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -141,3 +143,42 @@ def _produce(producer: Producer, topic: str, record: Record, outcome: _Outcome) 
 def _value(randomness: random.Random, number: int) -> bytes:
     # Partly compressible, as real records are.
     return b"value-%d-" % number + randomness.randbytes(randomness.randrange(20)) + b"x" * randomness.randrange(200)
+
+
+class Writer:
+    """Writes record after record until it is stopped, without a pause.
+
+    Attributes:
+        acknowledged: The values that are there.
+        refused: How many records were refused.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, form: bytes) -> None:
+        self.acknowledged: set[bytes] = set()
+        self.refused = 0
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partitions = partitions
+        self._form = form
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        producer = Producer({"bootstrap.servers": self._bootstrap, "linger.ms": 0, "log_level": 0})
+
+        def told(error: Any, message: Any) -> None:
+            if error is None:
+                self.acknowledged.add(message.value())
+            else:
+                self.refused += 1
+
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            producer.produce(self._topic, self._form % number, partition=number % self._partitions, on_delivery=told)
+            producer.flush(10)

@@ -6,6 +6,8 @@ from typing import Any
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
+from tests.support import topics
+
 # Key, value, headers, type of the timestamp, timestamp.
 Content = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...], int, int]
 
@@ -77,3 +79,12 @@ def mirrored(content: Content) -> Content:
 def _content(message: Any) -> Content:
     headers = message.headers()
     return (message.key(), message.value(), tuple(headers) if headers else (), *message.timestamp())
+
+
+def visible(bootstrap: str, topic: str) -> list[tuple[int, int]]:
+    """Partition and offset of each record that a consumer of committed records sees now, in order."""
+    found: list[tuple[int, int]] = []
+    for index, end in sorted(topics.log_ends(bootstrap, topic).items()):
+        with consumer(bootstrap, "read_committed") as reader:
+            found += [(index, offset) for offset, _ in records(reader, topic, index, 0, end)]
+    return found

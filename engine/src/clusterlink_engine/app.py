@@ -29,6 +29,7 @@ from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.control.way import End
 from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import (
     BrokerRefusedError,
     ClusterlinkError,
@@ -115,7 +116,7 @@ class _Running:
         timeout = settings.replication.request_timeout_ms / 1000
         local = settings.local_cluster
         self._cluster = Cluster(Side.LOCAL, local.bootstrap_servers, local, timeout=timeout)
-        self._store = StateTopic(local, settings.state.topic, end)
+        self._store = StateTopic(local, settings.state, end)
         self._tasks = Tasks(end)
         self._members = Tasks(end)
         self._membership: Membership
@@ -123,7 +124,7 @@ class _Running:
         self._mirror_topics: MirrorTopics | None = None
         self._leaving = False
         self._peers = Peers()
-        self._server = Server(settings.api.listen, self._peers, self._leader)
+        self._server = Server(settings.api, self._peers, self._leader)
 
         admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
         self._topics = Topics(self._cluster, admin, settings.state.topic)
@@ -268,7 +269,14 @@ class _Running:
         limits = self._settings.limits
         links = Links(state, self._plane, workforce, self._cluster, limits)
         mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, self._tasks)
-        stops = Stops(state, self._plane, workforce, self._tasks)
+        guard = WriteGuard(
+            state,
+            self._cluster,
+            self._settings.state.topic,
+            is_on=self._settings.replication.write_guard == "auto",
+            may_write=self._lease.holds,
+        )
+        stops = Stops(state, self._plane, workforce, guard, self._tasks)
         restores = Restores(state, self._plane, workforce, mirror_topics, self._tasks)
         states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
@@ -278,6 +286,7 @@ class _Running:
                 mirror_topics,
                 stops,
                 restores,
+                guard,
                 state,
                 self._plane,
                 workforce,
@@ -292,6 +301,7 @@ class _Running:
         restores.go_on()
         self._tasks.start("share the work", workforce.run())
         self._tasks.start("states", states.run())
+        self._tasks.start("write guard", guard.run())
         log.info("this engine process leads")
 
     def _make_runtime(self, link: Link) -> LinkRuntime:

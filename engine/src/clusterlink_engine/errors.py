@@ -76,6 +76,24 @@ class LimitExceededError(RequestError):
     reason = "LIMIT_EXCEEDED"
 
 
+class UnauthenticatedError(RequestError):
+    """It is not known who the caller is."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(RequestError):
+    """The caller is known, and its role is too small."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class TooManyCallsError(ClusterlinkError):
+    """More calls than the engine answers at a time. Trying again a little later helps."""
+
+    reason = "TOO_MANY_CALLS"
+
+
 class KafkaError(ClusterlinkError):
     """A Kafka cluster, or the way to it, is to blame.
 
@@ -181,10 +199,13 @@ def is_retriable(error: BaseException) -> bool:
     * A cluster that is away comes back: yes.
     * A torn or senseless answer: yes, on a new connection; a proxy or a restart in between can cause it once.
     * A broker's error code: as Kafka itself classes the code.
-    * No process leads at the moment: yes.
+    * No process leads at the moment, or there are more calls than are answered at a time: yes.
     * The state topic with a passing fault: yes. Fenced or too new: never, somebody else owns the state.
     * Everything that a caller asked for wrongly, and every bug: no.
     """
     if isinstance(error, BrokerRefusedError):
         return error.retriable
-    return isinstance(error, ClusterUnavailableError | ProtocolViolationError | StateUnavailableError | NotLeadingError)
+    return isinstance(
+        error,
+        ClusterUnavailableError | ProtocolViolationError | StateUnavailableError | NotLeadingError | TooManyCallsError,
+    )

@@ -18,13 +18,12 @@ _PARTS = {"ca": pem.CERTIFICATE, "certificate": pem.CERTIFICATE, "key": pem.PRIV
 class Section(BaseModel):
     """A section of the settings: read-only, without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # The input of the whole model is hidden if the outermost one hides it: it may hold a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class Sasl(Section):
     """How to authenticate."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
     """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. PLAIN sends the password as it is: without TLS anybody on the way can read
@@ -39,8 +38,6 @@ class Sasl(Section):
 
 class Tls(Section):
     """Whom to trust, and who the engine is itself, as PEM texts. TLS 1.2 or newer is used."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     ca_pem: str = ""
     """Certificates of the authorities that may have signed those of the brokers. Default: those that this machine trusts."""
@@ -128,8 +125,6 @@ class TlsFiles(Tls):
 
 class Security(Section):
     """How to secure and authenticate connections to one cluster."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """PLAINTEXT; SSL: encrypted, and authenticated by a certificate if there is one; SASL_PLAINTEXT: authenticated, but

@@ -8,10 +8,11 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.security import Section, Security, TlsFiles
@@ -64,23 +65,131 @@ class LocalCluster(Security):
         return value
 
 
-def _on_loopback(address: str) -> str:
+def _is_loopback(address: str) -> bool:
     host, _ = parse_address(address)
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        raise ValueError(f"{host} is not a loopback address, and this version has neither TLS nor authentication")
-    return address
+    return host in ("127.0.0.1", "localhost", "::1")
+
+
+class Role(StrEnum):
+    """What a caller of the API may do; each role includes those before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Tells whether this role may do all that the other one may."""
+        roles = list(Role)
+        return roles.index(self) >= roles.index(other)
+
+
+class Token(Section):
+    """A caller of the API that shows a token."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[\w.@-]{1,100}$")
+    """Who the token is for; the engine's log and its refusals have this name, never the token."""
+
+    role: Role
+    """viewer reads; operator also pauses, resumes, promotes, fails over, reverses and restores; admin does everything."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    """SHA-256 of the token, in hexadecimal digits. `clusterlink token new` prints a token once, and this line."""
+
+
+class Certificate(Section):
+    """A caller of the API that shows a certificate."""
+
+    name: str = Field(min_length=1)
+    """Common name of the certificate's subject, or one of its alternative names; `api.tls.client_ca_file` has to have
+    signed it."""
+
+    role: Role
+    """As that of a token. A certificate with several of the names has the greatest of their roles."""
+
+
+class ApiTls(Section):
+    """How the API proves who it is. Files are PEM, and are read again when they change."""
+
+    certificate_file: Path
+    """The API's certificate, with those between it and the CA."""
+
+    key_file: Path
+    """Its private key, not encrypted."""
+
+    client_ca_file: Path | None = None
+    """If given, nobody connects without a certificate that one of these CAs has signed, whether there is a token or not."""
 
 
 class Api(Section):
     """The gRPC API."""
 
+    tls: ApiTls | None = None
+    """If given, the API speaks TLS only. Needed if others than this machine can reach it."""
+
+    tokens: tuple[Token, ...] = ()
+    """Who may call with a token. With tokens or certificates, nobody else may; without, everybody who reaches the API."""
+
+    certificates: tuple[Certificate, ...] = ()
+    """Who may call with nothing but a certificate."""
+
     listen: str = "127.0.0.1:7171"
-    """Address `host:port`. Loopback only: this version has no authentication. Port 0 takes a free one."""
+    """Address `host:port`; port 0 takes a free one. Or `unix:///path/of/a/socket`, for this user alone (mode 0600). Anything
+    but loopback or a socket needs `tls`, and `tokens` or `certificates`."""
+
+    peer_directory: str = ""
+    """Where processes of one engine find each other: in `clusterlink-<user id>` below it, which only this user may enter.
+    Default: the system's directory for temporary files. Processes that share the work need the same one."""
+
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    """Longest request. Default 4 MiB."""
+
+    max_concurrent_calls: int = Field(default=100, ge=1)
+    """Calls at the same time, of all callers together; and as many health checks."""
+
+    max_calls_per_second: int = Field(default=500, ge=1)
+    """Calls of one token, certificate or, where nobody is asked, address; a second's worth may come at once."""
+
+    @property
+    def socket(self) -> Path | None:
+        """The socket to listen on; None if it is an address."""
+        return Path(self.listen.removeprefix("unix:").removeprefix("//")) if self.listen.startswith("unix:") else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.socket is not None or _is_loopback(self.listen)
+
+    @field_validator("tokens")
+    @classmethod
+    def _distinct(cls, value: tuple[Token, ...]) -> tuple[Token, ...]:
+        for what in ("name", "sha256"):
+            if len({getattr(token, what) for token in value}) < len(value):
+                raise ValueError(f"two tokens have the same {what}")
+        return value
+
+    @field_validator("certificates")
+    @classmethod
+    def _signed(cls, value: tuple[Certificate, ...], info: ValidationInfo) -> tuple[Certificate, ...]:
+        tls = info.data.get("tls")
+        if value and (tls is None or tls.client_ca_file is None):
+            raise ValueError("nothing says who signs them: api.tls.client_ca_file is missing")
+        return value
 
     @field_validator("listen")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        return _on_loopback(value)
+    def _protected(cls, value: str, info: ValidationInfo) -> str:
+        if value.startswith("unix:"):
+            if not value.removeprefix("unix:").removeprefix("//").startswith("/"):
+                raise ValueError(f'"{value}" is not of the form unix:///path')
+        elif not _is_loopback(value):
+            given = info.data
+            if given.get("tls") is None:
+                raise ValueError(f"{value} is not a loopback address, and needs TLS: api.tls is missing")
+            if not given.get("tokens") and not given.get("certificates"):
+                raise ValueError(f"{value} is not a loopback address, and needs callers: api.tokens is missing")
+        return value
 
 
 class Http(Section):
@@ -92,7 +201,9 @@ class Http(Section):
     @field_validator("listen")
     @classmethod
     def _loopback(cls, value: str) -> str:
-        return value and _on_loopback(value)
+        if value and not _is_loopback(value):
+            raise ValueError(f"{value} is not a loopback address, and there is neither TLS nor authentication")
+        return value
 
 
 class Limits(Section):
@@ -113,6 +224,19 @@ class State(Section):
 
     replication_factor: int = Field(default=-1, ge=-1, le=32767)
     """Of the state topic when it is created. Default -1: three, or as many as there are brokers."""
+
+    key_file: Path | None = None
+    """File with the key that encrypts the secrets of links there: 32 bytes in base64, as `clusterlink state-key new` prints it.
+    Of several lines the first one encrypts, and all decrypt. Without a key no secret is stored."""
+
+    key: str | None = Field(default=None, repr=False)
+    """The same as text instead of a file, for the environment: CLUSTERLINK_STATE__KEY. Never printed."""
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if self.key_file is not None and self.key is not None:
+            raise ValueError("key and key_file are both given")
+        return self
 
 
 class Replication(Section):
@@ -137,6 +261,10 @@ class Replication(Section):
     gap_filling: Literal["auto", "markers", "transactions"] = "auto"
     """How offsets are filled at which nobody may see anything: "markers" (needs ALTER on the local cluster), "transactions"
     (slower, and not safe if a broker dies in the middle), or "auto", the default: markers where the cluster allows them."""
+
+    write_guard: Literal["auto", "off"] = "auto"
+    """Whether an ACL denies everybody to write to mirror topics: "auto", the default, where the engine is a super user of the
+    local cluster and so is not stopped by it; "off": never. Foreign writes are noticed in either case."""
 
     session_ms: int = Field(default=6000, ge=2000, le=60000)
     """How long the engine may be silent before another engine on the same state takes its place. Default 6000, which is the

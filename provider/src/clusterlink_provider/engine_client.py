@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from clusterlink_proto import rpc, v1
+from clusterlink_proto.channel import Tls, is_distrust, open_channel, why_refused
 from clusterlink_provider.framework import paths
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.paths import Path
@@ -22,8 +23,6 @@ READ_SECONDS: Final = 15.0
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 3.0
 _OPTIONS: Final = (
-    # A proxy of the environment would be asked even for 127.0.0.1.
-    ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # An engine that restarts is found again soon; the defaults wait up to two minutes.
@@ -33,6 +32,7 @@ _OPTIONS: Final = (
 )
 # No answer of the engine at all, or one that its own state cannot be written just now.
 _PASSING_REASONS: Final = frozenset({"", "STATE_UNAVAILABLE"})
+_TOO_MANY_CALLS: Final = "TOO_MANY_CALLS"
 # After these the engine has certainly not done what it was asked for.
 _DEFINITE: Final = frozenset(
     {
@@ -78,10 +78,13 @@ class EngineError(DiagnosticError):
 class EngineClient:
     """The engine at one address. Safe to use from many threads."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, token: str = "", tls: Tls | None = None) -> None:
+        """Prepares; nothing is contacted. Arguments and errors as `open_channel`."""
         self.endpoint = endpoint
+        self._has_token = bool(token)
+        self._tls = tls
         self._stopping = threading.Event()
-        self._channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
+        self._channel = open_channel(endpoint, token=token, tls=tls, options=_OPTIONS)
         self._engine = rpc.Stub(self._channel, v1.DESCRIPTOR, "EngineService")
         self._links = rpc.Stub(self._channel, v1.DESCRIPTOR, "LinkService")
         self._topics = rpc.Stub(self._channel, v1.DESCRIPTOR, "MirrorTopicService")
@@ -211,7 +214,8 @@ class EngineClient:
             except grpc.RpcError as failure:
                 error = self._error(failure, what, seconds)
                 # With a reason, the engine has answered: what it cannot reach will not be there in a second.
-                transient = error.code is grpc.StatusCode.UNAVAILABLE and error.reason in _PASSING_REASONS
+                is_passing = error.code is grpc.StatusCode.UNAVAILABLE and error.reason in _PASSING_REASONS
+                transient = (is_passing and not is_distrust(error.message)) or error.reason == _TOO_MANY_CALLS
                 pause = delay * random.uniform(0.8, 1.2)
                 if not (retry and transient) or time.monotonic() + pause >= end or self._stopping.wait(pause):
                     raise error from failure
@@ -226,13 +230,22 @@ class EngineClient:
         diagnostics = Diagnostics()
         if code is grpc.StatusCode.UNAVAILABLE and not reason:
             message = message.rsplit("last error: ", 1)[-1]
-            diagnostics.error("Engine not reachable", self._unreachable(what, message))
+            refused = why_refused(message, self._tls)
+            if refused:
+                diagnostics.error(
+                    "No secure connection to the engine",
+                    f"The engine at {self.endpoint} could not be asked to {what}: {refused}. See the provider's `tls`.",
+                )
+            else:
+                diagnostics.error("Engine not reachable", self._unreachable(what, message))
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED and not reason:
             diagnostics.error(
                 "Timeout",
                 f"The engine at {self.endpoint} had {seconds:g} s to {what} and has not finished. It may still do so; "
                 "the next plan shows what is there. If it needs longer, raise the value in `timeouts`.",
             )
+        elif code is grpc.StatusCode.UNAUTHENTICATED:
+            diagnostics.error("Not known to the engine", self._unknown(what, message))
         else:
             title = f"Cannot {what}"
             for path, description in fields or [((), message)]:
@@ -244,6 +257,14 @@ class EngineClient:
             f"The clusterlink engine at {self.endpoint} could not be reached to {what}: {message}. Check that it runs "
             "(`clusterlink serve`) and that the provider's `endpoint`, or CLUSTERLINK_ENDPOINT, is its address."
         )
+
+    def _unknown(self, what: str, message: str) -> str:
+        mend = (
+            "Check the provider's `token`, or CLUSTERLINK_TOKEN."
+            if self._has_token
+            else "The provider has no token: set `token`, or CLUSTERLINK_TOKEN."
+        )
+        return f"The engine at {self.endpoint} refused to {what}: {message} {mend}"
 
 
 def attempt(read: Callable[[], T]) -> T | None:

@@ -1,6 +1,8 @@
 """The way of a link's password through Terraform: where it must not be, how it is rotated, and what is refused."""
 
 import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,17 @@ resource "clusterlink_link" "x" {{
 """
 
 
+def contents(path: Path) -> Iterator[bytes]:
+    """What a file holds; a plan is an archive, in which nothing could be found otherwise."""
+    yield path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from (archive.read(name) for name in archive.namelist())
+
+
 def files_with(directory: Path, word: str) -> list[str]:
-    found = (path for path in directory.rglob("*") if path.is_file())
-    return [path.name for path in found if word.encode() in path.read_bytes()]
+    found = sorted(path for path in directory.rglob("*") if path.is_file())
+    return [path.name for path in found if any(word.encode() in content for content in contents(path))]
 
 
 def test_a_write_only_password_is_kept_nowhere(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
@@ -84,11 +94,14 @@ def test_a_password_in_the_state_is_sensitive(terraform: Terraform, fake_engine:
     sasl = 'sasl = { mechanism = "PLAIN", username = "u", password = "%s" }'
     config = link(PROTOCOL, sasl % FIRST)
     terraform.write(config)
-    output = terraform.run("plan", "-input=false", "-no-color").output
+    output = terraform.run("plan", "-input=false", "-out=check.tfplan", "-no-color").output
     assert "(sensitive value)" in output
+    # Where such a one is, one that is write-only is not: the search finds what is there.
+    assert files_with(terraform.directory, FIRST) == ["check.tfplan", "main.tf"]
     assert "Password readable on the way" in output
     terraform.step(config, {LINK: "create"})
     assert terraform.state[LINK]["remote_cluster"]["sasl"]["password"] == FIRST
+    assert "terraform.tfstate" in files_with(terraform.directory, FIRST)
     quiet = terraform.plan()
     assert (quiet.code, quiet.diagnostics("warning")) == (0, [])
     terraform.step(link(PROTOCOL, sasl % SECOND), {LINK: "update"})

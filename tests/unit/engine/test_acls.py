@@ -3,7 +3,7 @@
 import pytest
 
 from clusterlink_engine.errors import InvalidArgumentError
-from clusterlink_engine.model.acls import Acl, AclFilter, make_acl_filter
+from clusterlink_engine.model.acls import Acl, AclFilter, denial, make_acl_filter
 from clusterlink_engine.sync.acls import plan
 
 
@@ -50,6 +50,11 @@ def test_plan(
 def test_what_is_selected_no_longer_but_is_at_the_source_stays() -> None:
     found = plan({A, B}, {A}, {A}, [AclFilter(resource_name="b")])
     assert (found.create, found.delete, found.forget) == ((B,), (), ())
+
+
+def test_the_guard_of_a_mirror_topic_is_not_copied() -> None:
+    read_too, of_another = denial("a", "READ"), denial("a").model_copy(update={"principal": "User:app"})
+    assert set(plan({denial("a"), read_too, of_another}, (), (), [EVERY]).create) == {read_too, of_another}
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,20 @@ import io
 import json
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clusterlink_engine.api.access import Access
 from clusterlink_engine.cli import main, mirror_transitions
+from clusterlink_engine.settings import Api, Role
 from clusterlink_proto import v1
 from tests.support.certificates import Authority
 from tests.support.fake_engine import FakeEngine
+
+TOKEN = "the-token"  # noqa: S105
 
 
 @pytest.fixture
@@ -237,3 +242,63 @@ def test_wrong_arguments_have_a_line_and_an_exit_code_of_their_own(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("clusterlink: ")
     assert words in line
+
+
+def test_a_new_token_is_printed_once_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The token alone on standard output; the line, as it goes into the settings, has its hash only."""
+    assert run("token", "new", "ci", "--role", "operator") == 0
+    printed = capsys.readouterr()
+    token = printed.out.removesuffix("\n")
+    settings = Api.model_validate(tomllib.loads(printed.err[printed.err.index("[api]") :])["api"])
+    assert token not in printed.err
+    assert Access(settings).identify(f"Bearer {token}", [], "h") == ('the token "ci"', Role.OPERATOR)
+    assert run("token", "new", "ci") == 0
+    assert capsys.readouterr().out != printed.out
+    assert run("token", "new", "no name") == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[FakeEngine]:
+    """An engine that speaks TLS, and knows one token, which is in the file `token`."""
+    authority = Authority("authority")
+    issued = authority.issue("api", "127.0.0.1")
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    engine = FakeEngine(certificate=issued, token=TOKEN).start()
+    yield engine
+    engine.stop()
+
+
+def test_a_token_and_an_authority_from_files(
+    guarded: FakeEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("link", "list", "--engine", guarded.endpoint)
+    trusting = (*command, "--ca-file", str(tmp_path / "ca.pem"))
+    assert run(*trusting, "--token-file", str(tmp_path / "token")) == 0
+    capsys.readouterr()
+    assert run(*trusting) == 1
+    assert "wants to know who calls" in capsys.readouterr().err
+    monkeypatch.setenv("CLUSTERLINK_TOKEN", TOKEN)
+    assert run(*trusting) == 0
+    capsys.readouterr()
+    assert run(*command, "--tls") == 1
+    assert "the engine's certificate is not trusted" in capsys.readouterr().err
+    assert run(*command) == 1
+    assert "the engine may speak TLS only" in capsys.readouterr().err
+    assert run(*trusting, "--key-file", str(tmp_path / "token")) == 2
+    assert run(*trusting, "--token-file", str(tmp_path / "missing")) == 2
+    assert TOKEN not in capsys.readouterr().err
+
+
+def test_the_engine_is_refused_by_key_where_it_would_be_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clusterlink.toml"
+    servers = '[local_cluster]\nbootstrap_servers = ["127.0.0.1:1"]\n'
+    file.write_text(servers + '[api]\nlisten = "0.0.0.0:7171"\n')
+    assert run("serve", "--config", str(file)) == 2
+    assert capsys.readouterr().err.startswith("clusterlink: api.listen: 0.0.0.0:7171 is not a loopback address")
+    file.write_text(servers + '[api]\ntls = { certificate_file = "/missing.pem", key_file = "/missing.key" }\n')
+    assert run("serve", "--config", str(file)) == 2
+    assert capsys.readouterr().err.startswith("clusterlink: api.tls.certificate_file: /missing.pem cannot be read")

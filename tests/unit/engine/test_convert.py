@@ -46,7 +46,7 @@ MIRROR = MirrorTopic(
 
 
 def test_what_a_link_answers_can_be_sent_again() -> None:
-    message = convert.link(LINK, None, None, 4)
+    message = convert.link(LINK, None, None, 4, None)
     assert convert.link_spec(message) == SPEC
     assert (message.link_id, message.mirror_topic_count, message.state) == ("id", 4, v1.LINK_STATE_UNSPECIFIED)
 
@@ -57,7 +57,7 @@ def test_a_link_with_nothing_set_has_the_defaults() -> None:
 
 def test_a_link_that_includes_nothing_shows_what_that_means() -> None:
     plain = LINK.model_copy(update={"topic_config_sync": TopicConfigSync()})
-    assert list(convert.link(plain, None, None, 0).topic_config_sync.include) == sorted(CONFIGURABLE)
+    assert list(convert.link(plain, None, None, 0, None).topic_config_sync.include) == sorted(CONFIGURABLE)
 
 
 def test_another_link_mode_is_refused() -> None:

@@ -25,6 +25,9 @@ _TABLE = [
     (errors.AlreadyExistsError("x"), False, StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS"),
     (errors.FailedPreconditionError("x"), False, StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
     (errors.LimitExceededError("x"), False, StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
+    (errors.UnauthenticatedError("x"), False, StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    (errors.PermissionDeniedError("x"), False, StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+    (errors.TooManyCallsError("x"), True, StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
     (
         errors.ClusterUnavailableError("x", side=Side.REMOTE),
         True,

@@ -8,6 +8,7 @@ from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Failure,
     Grant,
@@ -88,6 +89,7 @@ ACLS = SyncedAcls(
     ),
 )
 SAVED = SavedOffsets(name="orders", offsets={"app": {0: (7, "text")}})
+DENIAL = Denial(name="eu.orders")
 CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
 
 
@@ -101,31 +103,33 @@ CLAIM = records.Claim(instance_id="i", host="h", pid=1, version="0.1.0")
         ("allocation", ALLOCATION),
         ("acls", ACLS),
         ("offsets", SAVED),
+        ("denial", DENIAL),
         ("claim", CLAIM),
     ],
 )
 def test_a_record_comes_back_as_it_was(kind: str, value: Stored) -> None:
-    assert records.decode(records.key_of(kind, "x"), records.encode(value)) == value
+    key = records.key_of(kind, "x")
+    assert records.decode(key, records.encode(key, value)) == value
 
 
 def test_every_kind_is_covered() -> None:
-    assert [type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, SAVED, CLAIM)] == list(
-        records.KINDS.values()
-    )
+    assert [
+        type(value) for value in (LINK, MIRROR, DETACHED, PROGRESS, ALLOCATION, ACLS, SAVED, DENIAL, CLAIM)
+    ] == list(records.KINDS.values())
 
 
 def test_the_same_object_is_the_same_bytes() -> None:
     other = LINK.model_copy(update={"config": dict(reversed(LINK.config.items()))})
-    assert records.encode(other) == records.encode(LINK)
+    assert records.encode("link/eu", other) == records.encode("link/eu", LINK)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 5, "value": {}},
-        {"version": 5},
-        {"version": 5, "value": [1]},
-        {"version": 5, "value": None, "more": 1},
+        {"version": 6, "value": {}},
+        {"version": 6},
+        {"version": 6, "value": [1]},
+        {"version": 6, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )
@@ -137,10 +141,10 @@ def test_a_record_of_a_newer_engine_stops_this_one(data: object) -> None:
 @pytest.mark.parametrize("key", ["shadow/eu", "shadow", ""])
 def test_a_kind_of_a_newer_engine_stops_this_one(key: str) -> None:
     with pytest.raises(StateTooNewError):
-        records.decode(key, records.encode(LINK))
+        records.decode(key, records.encode(key, LINK))
 
 
-_VALUE = json.loads(records.encode(LINK))["value"]
+_VALUE = json.loads(records.encode("link/eu", LINK))["value"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pytest
 
 from clusterlink_engine.settings import Settings, SettingsError, load, parse_address
 
+_TOKEN = f"{{ name = 'ci', role = 'admin', sha256 = '{'0' * 64}' }}"
+_TLS = "tls = { certificate_file = 'a', key_file = 'b' }"
 _LOCAL = {"CLUSTERLINK_LOCAL_CLUSTER__BOOTSTRAP_SERVERS": '["a:1"]'}
 
 
@@ -52,6 +54,36 @@ def test_the_environment_overrides_the_file_and_flags_override_both(tmp_path: Pa
     assert settings.log_level == "debug"
 
 
+@pytest.mark.parametrize(
+    ("api", "is_local"),
+    [
+        ("listen = '127.0.0.1:0'", True),
+        ("listen = '[::1]:7171'", True),
+        ("listen = 'unix:///run/clusterlink/api.sock'", True),
+        (f"listen = '0.0.0.0:7171'\n{_TLS}\ntokens = [{_TOKEN}]", False),
+        (
+            "listen = 'a.example:7171'\ncertificates = [{ name = 'a', role = 'viewer' }]\n"
+            "tls = { certificate_file = 'a', key_file = 'b', client_ca_file = 'c' }",
+            False,
+        ),
+    ],
+)
+def test_the_api_listens_where_it_is_safe(tmp_path: Path, api: str, is_local: bool) -> None:
+    assert load(write(tmp_path, f"[api]\n{api}"), _LOCAL).api.is_local is is_local
+
+
+def test_the_socket_of_the_api(tmp_path: Path) -> None:
+    for listen in ("unix:///run/api.sock", "unix:/run/api.sock"):
+        assert load(write(tmp_path, f"[api]\nlisten = '{listen}'"), _LOCAL).api.socket == Path("/run/api.sock")
+    assert load(None, _LOCAL).api.socket is None
+
+
+def test_a_token_in_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, f"[api]\ntokens = [{_TOKEN.replace('0' * 64, 'a-secret')}]"), _LOCAL)
+    assert "a-secret" not in str(caught.value)
+
+
 def test_other_variables_are_none_of_the_engines_business() -> None:
     others = {
         "PATH": "/bin",
@@ -71,7 +103,25 @@ def test_other_variables_are_none_of_the_engines_business() -> None:
         ("[somewhere]\nelse = 1", "somewhere: unknown setting"),
         ("[local_cluster]\npassword = 'x'", "local_cluster.password: unknown setting"),
         ("log_level = 'loud'", "log_level: "),
-        ("[api]\nlisten = '0.0.0.0:7171'", "api.listen: 0.0.0.0 is not a loopback address"),
+        ("[api]\nlisten = '0.0.0.0:7171'", "api.listen: 0.0.0.0:7171 is not a loopback address, and needs TLS"),
+        (
+            f"[api]\nlisten = '0.0.0.0:7171'\ntokens = [{_TOKEN}]",
+            "api.listen: 0.0.0.0:7171 is not a loopback address, and",
+        ),
+        (f"[api]\nlisten = 'a:1'\n{_TLS}", "api.listen: a:1 is not a loopback address, and needs callers: api.tokens"),
+        ("[api]\nlisten = 'unix:api.sock'", 'api.listen: "unix:api.sock" is not of the form unix:///path'),
+        ("[http]\nlisten = '0.0.0.0:7171'", "http.listen: 0.0.0.0:7171 is not a loopback address"),
+        (f"[api]\ntokens = [{_TOKEN.replace('ci', 'a b')}]", "api.tokens.0.name: "),
+        (f"[api]\ntokens = [{_TOKEN.replace('admin', 'owner')}]", "api.tokens.0.role: "),
+        (f"[api]\ntokens = [{_TOKEN.replace('0', 'z')}]", "api.tokens.0.sha256: "),
+        (f"[api]\ntokens = [{_TOKEN}, {_TOKEN}]", "api.tokens: two tokens have the same name"),
+        (f"[api]\ntokens = [{_TOKEN}, {_TOKEN.replace('ci', 'other')}]", "api.tokens: two tokens have the same sha256"),
+        ("[api]\ntls = { certificate_file = 'a' }", "api.tls.key_file: is required"),
+        (
+            f"[api]\n{_TLS}\ncertificates = [{{ name = 'a', role = 'admin' }}]",
+            "api.certificates: nothing says who signs",
+        ),
+        ("[api]\ncertificates = [{ name = 'a', role = 'admin' }]", "api.certificates: nothing says who signs"),
         ("[api]\nlisten = '127.0.0.1'", 'api.listen: "127.0.0.1" is not of the form host:port'),
         ("[limits]\nmax_links = -1", "limits.max_links: "),
         ("[limits]\nmax_links = 'many'", "limits.max_links: "),

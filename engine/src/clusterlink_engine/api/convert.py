@@ -10,6 +10,7 @@ from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
 from clusterlink_engine.control.restoring import Truncation
 from clusterlink_engine.control.runtime import LinkRuntime
+from clusterlink_engine.control.write_guard import WriteGuardWay
 from clusterlink_engine.errors import InvalidArgumentError, KafkaError
 from clusterlink_engine.mirror.partition import Phase
 from clusterlink_engine.model.acls import AclFilter, make_acl_filter
@@ -56,6 +57,11 @@ _GAP_FILLING = {
     None: v1.GAP_FILLING_UNSPECIFIED,
     GapFillingWay.MARKERS: v1.GAP_FILLING_MARKERS,
     GapFillingWay.TRANSACTIONS: v1.GAP_FILLING_EMPTY_TRANSACTIONS,
+}
+_WRITE_GUARD = {
+    None: v1.WRITE_GUARD_UNSPECIFIED,
+    WriteGuardWay.ACL: v1.WRITE_GUARD_ACL,
+    WriteGuardWay.DETECTION_ONLY: v1.WRITE_GUARD_DETECTION_ONLY,
 }
 
 
@@ -160,7 +166,13 @@ def engine(
     )
 
 
-def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] | None, mirror_topics: int) -> v1.Link:
+def link(
+    stored: Link,
+    runtime: LinkRuntime | None,
+    entered: Entered[LinkState] | None,
+    mirror_topics: int,
+    write_guard: WriteGuardWay | None,
+) -> v1.Link:
     """Describes a link; without a runtime it was only checked and has no state."""
     message = v1.Link(
         name=stored.name,
@@ -209,6 +221,7 @@ def link(stored: Link, runtime: LinkRuntime | None, entered: Entered[LinkState] 
         message.remote_cluster.tls.CopyFrom(shown)
     if runtime is not None and entered is not None:
         message.gap_filling = _GAP_FILLING[runtime.gap_filling]
+        message.write_guard = _WRITE_GUARD[write_guard]
         state = entered.state
         message.state = v1.LinkState.Value(f"LINK_STATE_{state}")
         message.state_since.FromDatetime(entered.since)
@@ -242,7 +255,7 @@ class MirrorNow:
         failures: Why partitions stopped for good.
         statuses: Of the partitions that a process mirrors.
         lost_offsets: By partition, how many offsets the source deleted before they were mirrored.
-        waits_for: What a verb that was begun waits for; empty if for nothing.
+        waits_for: What a verb that was begun waits for, or what keeps others from writing after it; empty if nothing.
     """
 
     entered: Entered[MirrorTopicState]

@@ -13,8 +13,11 @@ from clusterlink_engine.errors import (
     LimitExceededError,
     NotFoundError,
     NotLeadingError,
+    PermissionDeniedError,
     RequestError,
     StateError,
+    TooManyCallsError,
+    UnauthenticatedError,
     is_retriable,
 )
 
@@ -26,6 +29,9 @@ _CODES: tuple[tuple[type[ClusterlinkError], StatusCode], ...] = (
     (NotFoundError, StatusCode.NOT_FOUND),
     (AlreadyExistsError, StatusCode.ALREADY_EXISTS),
     (LimitExceededError, StatusCode.RESOURCE_EXHAUSTED),
+    (UnauthenticatedError, StatusCode.UNAUTHENTICATED),
+    (PermissionDeniedError, StatusCode.PERMISSION_DENIED),
+    (TooManyCallsError, StatusCode.RESOURCE_EXHAUSTED),
     (FailedPreconditionError, StatusCode.FAILED_PRECONDITION),
     (StateError, StatusCode.UNAVAILABLE),
     (NotLeadingError, StatusCode.UNAVAILABLE),

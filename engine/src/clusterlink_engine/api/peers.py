@@ -23,8 +23,6 @@ from clusterlink_engine.store.records import decode, encode, key_of
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
-
 # A record of a link or topic is small; a snapshot holds all of them.
 PEER_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
@@ -194,7 +192,8 @@ class Following:
         """
         if self._channel is None:
             raise NotLeadingError("No engine process leads at the moment.")
-        message = {"member_id": self._about().member_id, "records": [encode(record).decode() for record in records]}
+        encoded = [encode(key_of("partition", record.name), record).decode() for record in records]
+        message = {"member_id": self._about().member_id, "records": encoded}
         call = self._channel.unary_unary(f"/{_SERVICE}/{_STORE}", request_serializer=_same, response_deserializer=_same)
         try:
             await call(json.dumps(message).encode(), metadata=((_VERSION, __version__),), timeout=_STORE_SECONDS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,8 +13,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clusterlink_engine.api import convert
+from clusterlink_engine.api.admission import Admission
 from clusterlink_engine.api.errors import code_of, details_of
-from clusterlink_engine.api.peers import LOOPBACK, PEER_OPTIONS, Peers
+from clusterlink_engine.api.listening import Certificates, add_address, peer_address
+from clusterlink_engine.api.peers import PEER_OPTIONS, Peers
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.plane import Plane
@@ -23,9 +25,10 @@ from clusterlink_engine.control.state import State
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
-from clusterlink_engine.settings import Limits, parse_address
+from clusterlink_engine.settings import Api, Limits, SettingsError, parse_address
 from clusterlink_proto import rpc, v1
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,7 @@ class Engine:
     mirror_topics: MirrorTopics
     stops: Stops
     restores: Restores
+    guard: WriteGuard
     state: State
     plane: Plane
     workforce: Workforce
@@ -62,23 +66,27 @@ class Engine:
 class Server:
     """The services, at the address for users and at the one for other processes.
 
-    The process that leads answers; the others ask it.
+    The process that leads answers; the others ask it, for callers that they have admitted.
 
     Attributes:
-        address: `host:port` for users, once it listens there.
-        peer_address: `host:port` for other processes, once started.
+        address: `host:port` or socket for users, once it listens there.
+        peer_address: The socket for other processes, once started.
     """
 
-    def __init__(self, listen: str, peers: Peers, leader: Callable[[], str]) -> None:
+    def __init__(self, api: Api, peers: Peers, leader: Callable[[], str]) -> None:
         """Prepares.
 
         Args:
-            listen: `host:port` for users.
+            api: Where users call, and who may.
             peers: What other processes call.
             leader: Answers the address of the process that leads; empty if none does.
+
+        Raises:
+            SettingsError: A certificate cannot be used.
         """
         self.address = self.peer_address = ""
-        self._listen = listen
+        self._api = api
+        self._certificates = Certificates(api.tls) if api.tls is not None else None
         self._peers = peers
         self._leader = leader
         self._engine: Engine | None = None
@@ -89,10 +97,18 @@ class Server:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
 
     async def start(self) -> None:
-        """Begins to answer other processes, at a free port of the loopback address."""
+        """Begins to answer other processes: those of this user, which have asked their callers who they are.
+
+        Raises:
+            SettingsError: There is no place for a socket of this user alone.
+        """
         server = self._make()
         server.add_generic_rpc_handlers((self._peers.handler(),))
-        self.peer_address = f"{LOOPBACK}:{server.add_insecure_port(f'{LOOPBACK}:0')}"
+        self.peer_address = peer_address(self._api.peer_directory)
+        try:
+            server.add_insecure_port(self.peer_address)
+        except RuntimeError as error:
+            raise SettingsError(f"api.peer_directory: no socket can be made at {self.peer_address}") from error
         await server.start()
 
     async def listen(self) -> None:
@@ -101,18 +117,24 @@ class Server:
         Raises:
             InvalidArgumentError: The address cannot be listened on.
         """
-        server = self._make()
+        server = self._make(
+            interceptors=[Admission(self._api)],
+            options=[("grpc.max_receive_message_length", self._api.max_message_bytes)],
+        )
         names = [service.full_name for service in v1.DESCRIPTOR.services_by_name.values()]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        if self._api.is_local:
+            reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         try:
-            port = server.add_insecure_port(self._listen)
-        except RuntimeError as error:
+            port = add_address(server, self._api, self._certificates)
+        except InvalidArgumentError:
             self._servers.remove(server)
-            raise InvalidArgumentError(f"api.listen: {self._listen} cannot be listened on; is it in use?") from error
+            raise
         await server.start()
-        host, _ = parse_address(self._listen)
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = self._api.listen
+        if self._api.socket is None:
+            host, _ = parse_address(self._api.listen)
+            self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -132,8 +154,8 @@ class Server:
         await asyncio.gather(*self._running, return_exceptions=True)  # what was begun for callers that went away
         await asyncio.gather(*(channel.close(None) for channel in self._channels.values()))
 
-    def _make(self) -> aio.Server:
-        server = aio.server(options=[("grpc.so_reuseport", 0)])
+    def _make(self, *, interceptors: Sequence[Admission] = (), options: Sequence[tuple[str, int]] = ()) -> aio.Server:
+        server = aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0), *options])
         for service in v1.DESCRIPTOR.services_by_name.values():
             methods = {name: self._answer(service.name, name) for name in service.methods_by_name}
             server.add_generic_rpc_handlers((rpc.handlers(service, methods),))
@@ -320,7 +342,7 @@ class Server:
 
 def _link(engine: Engine, link: Link) -> v1.Link:
     count = sum(mirror.phase is not Phase.STOPPED for mirror in engine.mirror_topics.list(link.name))
-    return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count)
+    return convert.link(link, engine.plane.find(link.name), engine.states.link(link), count, engine.guard.way)
 
 
 def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = False) -> v1.MirrorTopic:
@@ -337,6 +359,6 @@ def _mirror_topic(engine: Engine, mirror: MirrorTopic, *, partitions: bool = Fal
         engine.state.failures(mirror),
         engine.workforce.statuses(mirror.name),
         {index: found.lost_offsets for index, found in progress.items()},
-        engine.waits_for(mirror.name),
+        engine.waits_for(mirror.name) or engine.guard.obstacle(mirror),
     )
     return convert.mirror_topic(mirror, now, partitions=partitions)

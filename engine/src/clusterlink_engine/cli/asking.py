@@ -13,6 +13,7 @@ from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
 DEFAULT_ENDPOINT = "127.0.0.1:7171"
+TOKEN_VARIABLE = "CLUSTERLINK_TOKEN"  # noqa: S105 - the name of the variable
 CALL_SECONDS = 60.0
 
 Command = Callable[[grpc.Channel, argparse.Namespace], int]
@@ -29,6 +30,11 @@ def verb(verbs: Any, name: str, text: str, function: Command) -> argparse.Argume
     """Adds a command with the options that all have."""
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--engine", metavar="HOST:PORT", help=f"the engine ($CLUSTERLINK_ENDPOINT, {DEFAULT_ENDPOINT})")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help=f"the token to show (${TOKEN_VARIABLE})")
+    parser.add_argument("--tls", action="store_true", help="encrypt, and trust whom this system trusts")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="encrypt, and trust these CAs (PEM)")
+    parser.add_argument("--certificate-file", type=Path, metavar="FILE", help="your own certificate (PEM)")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="its private key (PEM)")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="how to print")
     parser.set_defaults(run=function)
     return parser

@@ -30,6 +30,12 @@ _SASL, _TLS = "remote_cluster.sasl", "remote_cluster.tls"
 # What files of PEM hold, by the beginning of their options' names.
 _PEM_FILES = {"ca": pem.CERTIFICATE, "certificate": pem.CERTIFICATE, "key": pem.PRIVATE_KEY}
 
+_WRITE_GUARD = {
+    v1.WRITE_GUARD_UNSPECIFIED: "",
+    v1.WRITE_GUARD_ACL: "refused, but for super users (ACL)",
+    v1.WRITE_GUARD_DETECTION_ONLY: "noticed, not prevented (DETECTION_ONLY)",
+}
+
 
 def add(link: Any) -> None:
     """Adds the commands."""
@@ -248,6 +254,7 @@ def _show(options: argparse.Namespace, link: v1.Link) -> int:
         ("remote cluster", f"{link.remote_cluster.cluster_id} at {', '.join(link.remote_cluster.bootstrap_servers)}"),
         ("topic prefix", link.topic_prefix),
         ("mirror topics", str(link.mirror_topic_count)),
+        ("foreign writes", _WRITE_GUARD[link.write_guard]),
         *((task.name, name_of(v1.TaskState, task.state)) for task in link.tasks),
     ]
     return show(options, link, None, [row for row in rows if row[1]])

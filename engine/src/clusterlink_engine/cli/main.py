@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
-from clusterlink_engine.cli import remote, verify
+from clusterlink_engine.cli import remote, token, verify
 from clusterlink_engine.errors import ClusterlinkError
+from clusterlink_engine.store import keyring
 
 EXIT_FAILURE = 1
 EXIT_BAD_SETTINGS = 2
@@ -23,6 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return verify.run(options)
     if options.command in ("link", "mirror"):
         return remote.run(options)
+    if options.command == "state-key":
+        print(keyring.new_key())
+        return 0
+    if options.command == "token":
+        return token.run(options)
     return _demo(keep=options.keep)
 
 
@@ -37,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
     remote.add(commands)
+    token.add(commands)
     verify.add(commands)
+    state_key = commands.add_parser("state-key", help="the key that encrypts the secrets in the state")
+    key_commands = state_key.add_subparsers(required=True, metavar="COMMAND")
+    key_commands.add_parser("new", help="print a new key", description="Prints a new key, one line for state.key_file.")
     demo = commands.add_parser(
         "demo",
         help="two Kafka clusters, the engine and terraform on this machine",
@@ -69,7 +79,7 @@ def _serve(config: Path | None, listen: str | None, log_level: str | None) -> in
         asyncio.run(app.serve(loaded))
     except ClusterlinkError as error:
         print(f"clusterlink: {error}", file=sys.stderr)
-        return EXIT_FAILURE
+        return EXIT_BAD_SETTINGS if isinstance(error, settings.SettingsError) else EXIT_FAILURE
     return 0
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from clusterlink_engine.cli import link_commands, mirror_commands, mirror_transitions
-from clusterlink_engine.cli.asking import DEFAULT_ENDPOINT, UsageError, verbs_of
+from clusterlink_engine.cli.asking import DEFAULT_ENDPOINT, TOKEN_VARIABLE, UsageError, read_file, verbs_of
+from clusterlink_proto.channel import CredentialsError, Tls, open_channel, why_refused
 
 EXIT_FAILURE = 1
 EXIT_BAD_ARGUMENTS = 2
@@ -25,20 +26,36 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs a command; answers the exit code. What the engine refuses is one line on standard error."""
     endpoint = options.engine or os.environ.get("CLUSTERLINK_ENDPOINT", DEFAULT_ENDPOINT)
-    with grpc.insecure_channel(endpoint, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
+    try:
+        tls = _tls(options)
+        with open_channel(endpoint, token=_token(options), tls=tls) as channel:
             code: int = options.run(channel, options)
-        except UsageError as error:
-            print(f"clusterlink: {error}", file=sys.stderr)
-            return EXIT_BAD_ARGUMENTS
-        except grpc.RpcError as error:
-            status: Any = error
-            if status.code() is grpc.StatusCode.UNAVAILABLE:
-                print(f"clusterlink: the engine at {endpoint}: {status.details()}", file=sys.stderr)
-            else:
-                print(f"clusterlink: {status.details()}", file=sys.stderr)
-            return EXIT_FAILURE
-        except KeyboardInterrupt:
-            print("clusterlink: not waited for; the engine goes on with it.", file=sys.stderr)
-            return EXIT_FAILURE
-        return code
+            return code
+    except (UsageError, CredentialsError) as error:
+        print(f"clusterlink: {error}", file=sys.stderr)
+        return EXIT_BAD_ARGUMENTS
+    except grpc.RpcError as error:
+        status: Any = error
+        if status.code() is grpc.StatusCode.UNAVAILABLE:
+            said = why_refused(status.details(), tls) or status.details()
+            print(f"clusterlink: the engine at {endpoint}: {said}", file=sys.stderr)
+        else:
+            print(f"clusterlink: {status.details()}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        print("clusterlink: not waited for; the engine goes on with it.", file=sys.stderr)
+        return EXIT_FAILURE
+
+
+def _token(options: argparse.Namespace) -> str:
+    if options.token_file is not None:
+        return read_file(options.token_file).strip()
+    return os.environ.get(TOKEN_VARIABLE, "")
+
+
+def _tls(options: argparse.Namespace) -> Tls | None:
+    ca, certificate, key = (
+        None if path is None else read_file(path)
+        for path in (options.ca_file, options.certificate_file, options.key_file)
+    )
+    return Tls(ca, certificate, key) if options.tls or ca or certificate or key else None

@@ -92,6 +92,9 @@ def run(options: argparse.Namespace) -> int:
             mirror.name: _compare_topic(loaded, link, mirror, chosen, set(options.partition or ()))
             for mirror in mirrors
         }
+    except settings.SettingsError as error:  # the key of the state
+        print(f"clusterlink: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
     except (ClusterlinkError, UnreadableError) as error:
         print(f"clusterlink: {error}", file=sys.stderr)
         return EXIT_NOT_COMPARED
@@ -107,10 +110,11 @@ async def _stored(loaded: settings.Settings, name: str, topic: str | None) -> tu
     """Reads a link and its mirror topics from the state topic.
 
     Raises:
+        SettingsError: The state's key is not the one that is needed, or none.
         StateError: The state cannot be read.
         UnreadableError: There is no such link or mirror topic, or it is still being seeded.
     """
-    store = StateTopic(loaded.local_cluster, loaded.state.topic, lambda _: None)
+    store = StateTopic(loaded.local_cluster, loaded.state, lambda _: None)
     try:
         records = await store.read(_STATE_SECONDS)
     finally:

@@ -23,8 +23,10 @@ from clusterlink_engine.errors import (
     WrongClusterError,
 )
 from clusterlink_engine.model.resources import Link, Phase, RemoteCluster, TopicConfigSync
+from clusterlink_engine.model.secret_fields import secrets_of
 from clusterlink_engine.model.specs import LinkSpec
 from clusterlink_engine.settings import Limits
+from clusterlink_engine.store.keyring import HOW_TO_MAKE_ONE
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster
@@ -75,9 +77,11 @@ class Links:
             if existing is not None and client_token and existing.client_token == client_token:
                 return existing
             self._check_place(spec)
+            wanted = _link(spec, _remote(spec))
+            self._check_secrets(wanted)
             if validate_only:
-                return _link(spec, RemoteCluster(bootstrap_servers=spec.bootstrap_servers, cluster_id=spec.cluster_id))
-            remote = await self._reach(spec, _remote(spec))
+                return wanted
+            remote = await self._reach(spec, wanted.remote)
             link = _link(spec, remote, client_token=client_token, producer_id=await logs.init_producer_id(self._local))
             await self._state.write(link, guard=lambda: self._check_place(spec))
         log.info("link %s to cluster %s created", link.name, remote.cluster_id)
@@ -102,9 +106,10 @@ class Links:
             spec = _merged(link, spec, fields)
             spec.check(self._limits)
             self._check_overrides(spec)
+            wanted = _remote(spec)
+            self._check_secrets(_link(spec, wanted), link)
             if validate_only:
                 return link
-            wanted = _remote(spec)
             remote = await self._reach(spec, wanted) if wanted != link.remote else wanted
             changed = _link(
                 spec,
@@ -199,6 +204,22 @@ class Links:
                 raise InvalidArgumentError(
                     f'The mirror topic "{mirror.name}" sets "{synced[0]}" itself; remove it there, or leave it out here.',
                     field="link.topic_config_sync.include",
+                )
+
+    def _check_secrets(self, link: Link, stored: Link | None = None) -> None:
+        """Raises FailedPreconditionError if a secret is to be stored that cannot be encrypted.
+
+        One that an older version has stored as it is may stay.
+        """
+        if self._state.can_encrypt:
+            return
+        known = secrets_of(stored) if stored is not None else {}
+        for field, secret in secrets_of(link).items():
+            if known.get(field) != secret:
+                raise FailedPreconditionError(
+                    f"The engine has no key to encrypt secrets with, and stores none without; {HOW_TO_MAKE_ONE}.",
+                    field=field.request,
+                    reason="NO_STATE_KEY",
                 )
 
     async def _reach(self, spec: LinkSpec, remote: RemoteCluster) -> RemoteCluster:

@@ -23,6 +23,8 @@ from clusterlink_engine.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
+    RequestError,
+    Side,
     is_retriable,
 )
 from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase
@@ -313,40 +315,36 @@ class MirrorTopics:
         return self._state.mirrors.get(mirror.name, mirror)
 
     async def _create_topic(self, mirror: MirrorTopic, way: Way, *, first: bool) -> MirrorTopic:
+        try:
+            created = await self._try_to_create_topic(mirror, way, first=first)
+        except (BrokerRefusedError, RequestError) as error:
+            if is_retriable(error) or mirror.restoring:
+                raise
+            await self._state.write(gone=[key_of("mirror", mirror.name)])
+            if isinstance(error, RequestError):
+                raise
+            raise FailedPreconditionError(str(error), field=_blamed(error), reason=error.name) from error
+        return await self._state.change_mirror(mirror.name, created)
+
+    async def _try_to_create_topic(self, mirror: MirrorTopic, way: Way, *, first: bool) -> dict[str, object]:
+        """Creates the topic and answers what is known of the mirror topic then."""
         # The cluster's default of the replication factor is not known before the topic is there; the sync mends what
         # depends on it.
         source = (await way.source.admin.settings([mirror.source_topic]))[mirror.source_topic]
         settings = await self._settings(mirror, way, source)
-        include = self._link(mirror.link).topic_config_sync.include
-        desired = desired_settings(source, include=include, overrides=mirror.overrides)
+        link = self._link(mirror.link)
         is_compacted = "compact" in settings.get("cleanup.policy", "")
-        start = mirror.start or self._link(mirror.link).mirror_start_offset
+        start = mirror.start or link.mirror_start_offset
         begin = await begin_of(way.source.cluster, mirror, start, is_compacted=is_compacted)
         topics = way.destination.topics
-        try:
-            topic_id = await topics.create(mirror, {**settings, **begin.settings}, first=first)
-        except (BrokerRefusedError, AlreadyExistsError) as error:
-            if is_retriable(error) or mirror.restoring:
-                raise
-            await self._state.write(gone=[key_of("mirror", mirror.name)])
-            if isinstance(error, AlreadyExistsError):
-                raise
-            raise FailedPreconditionError(
-                str(error),
-                field="mirror_topic.replication_factor"
-                if error.name == "INVALID_REPLICATION_FACTOR"
-                else "mirror_topic.config",
-                reason=error.name,
-            ) from error
-        created = {
-            "topic_id": topic_id,
+        return {
+            "topic_id": await topics.create(mirror, {**settings, **begin.settings}, first=first),
             "phase": Phase.SEEDING if begin.settings else Phase.ACTIVE,
             "first_offsets": begin.first_offsets,
             "seed_until": begin.seed_until,
             "replication_factor": await topics.replication_factor(mirror.name),
-            "desired": desired,
+            "desired": desired_settings(source, include=link.topic_config_sync.include, overrides=mirror.overrides),
         }
-        return await self._state.change_mirror(mirror.name, created)
 
     async def _settings(self, mirror: MirrorTopic, way: Way, source: Mapping[str, str]) -> dict[str, str]:
         """Answers the settings of a mirror topic that is seeded; `source` are those of its source topic."""
@@ -481,3 +479,11 @@ class MirrorTopics:
                 reason="SOURCE_TOPIC_NOT_FOUND",
             )
         return found
+
+
+def _blamed(error: BrokerRefusedError) -> str:
+    """Answers the field of a create that a cluster's refusal speaks of."""
+    if error.name == "INVALID_REPLICATION_FACTOR":
+        return "mirror_topic.replication_factor"
+    is_of_topic = error.side is Side.REMOTE or error.name.endswith("AUTHORIZATION_FAILED")
+    return _SOURCE if is_of_topic else "mirror_topic.config"

@@ -16,7 +16,7 @@ class Order:
 
     Attributes:
         number: Grows with each order to a process.
-        records: Stored objects by key as the state topic holds them, None for those that are gone.
+        records: Stored objects by key, encoded with their secrets as they are; None for those that are gone.
         is_snapshot: Whether `records` is everything, and what is known from before counts no more.
         slot: Of the process; it never changes.
         grants: All shards of the process: generation, and whether nothing of an earlier owner can be pending.
@@ -26,7 +26,7 @@ class Order:
     """
 
     number: int = 0
-    records: Mapping[str, str | None] | None = None
+    records: Mapping[str, str | None] | None = field(default=None, repr=False)
     is_snapshot: bool = False
     slot: int | None = None
     grants: Mapping[int, tuple[int, bool]] | None = None

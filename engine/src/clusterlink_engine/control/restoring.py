@@ -8,6 +8,7 @@ there, not beyond what both topics had. Each step is stored before it is taken.
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from clusterlink_engine.control.mirrors import MirrorTopics
@@ -206,7 +207,8 @@ class Restores:
             }
             if not wanted or group not in coordinators:
                 continue
-            codes = await commit_offsets(cluster, coordinators[group], group, wanted)
+            with closing(await cluster.open(coordinators[group])) as connection:
+                codes = await commit_offsets(connection, group, wanted)
             if any(is_in_use(code) for code in codes.values()):
                 log.warning("the group %s is at work on %s already, and keeps its place there", group, mirror.name)
             elif any(codes.values()):

@@ -9,6 +9,7 @@ from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import NotFoundError, StateError, StateUnavailableError
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Link,
     MirrorTopic,
@@ -32,6 +33,7 @@ _KINDS: dict[type[Stored], str] = {
     Allocation: "allocation",
     SyncedAcls: "acls",
     SavedOffsets: "offsets",
+    Denial: "denial",
 }
 
 
@@ -49,6 +51,11 @@ class State(View):
         self._writing = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
         self.take(records)
+
+    @property
+    def can_encrypt(self) -> bool:
+        """Returns whether secrets that are stored are encrypted."""
+        return self._store.can_encrypt
 
     @asynccontextmanager
     async def locked(self, kind: str, name: str) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.topics import read_offsets
 from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import ClusterlinkError, KafkaError, NotLeadingError, is_retriable
 from clusterlink_engine.model.resources import Direction, MirrorTopic, Phase, Stop
 from clusterlink_engine.model.topic_settings import FORCED, desired_settings, mirror_settings, own_config
@@ -45,7 +46,7 @@ class Stopping:
         waits_for: What it waits for now, for people; empty if for nothing.
     """
 
-    def __init__(self, name: str, state: State, plane: Plane, workforce: Workforce) -> None:
+    def __init__(self, name: str, state: State, plane: Plane, workforce: Workforce, guard: WriteGuard) -> None:
         """Prepares.
 
         Args:
@@ -53,12 +54,14 @@ class Stopping:
             state: What is stored.
             plane: Of this process, which leads.
             workforce: Whoever mirrors the topic's partitions.
+            guard: Keeps others from writing to the topic until it is sealed.
         """
         self.waits_for = ""
         self._name = name
         self._state = state
         self._plane = plane
         self._workforce = workforce
+        self._guard = guard
         self._holding_off = HoldingOff(name, state)
 
     async def run(self) -> None:
@@ -167,7 +170,9 @@ class Stopping:
 
     async def _seal(self, mirror: MirrorTopic) -> None:
         """Waits for the last offsets, puts the settings in place, and is done, or turns."""
-        if not self._is_sealed(mirror):
+        # The engine is kept out itself then: nothing of it can come late.
+        is_kept_out = mirror.stop is Stop.FAILOVER and self._guard.is_stuck(mirror.name)
+        if not is_kept_out and not self._is_sealed(mirror):
             self.waits_for = "the last offset of each partition is being written"
             await asyncio.sleep(_LOOK_SECONDS / 10)
             return
@@ -180,11 +185,11 @@ class Stopping:
         others = [name for name in FORCED if name in known and name not in desired]
         await admin.reset(self._name, others)
         await way.offset_sync.settle()
+        ends = mirror.end_offsets or await self._ends_below_seal(mirror)
+        mirror = await self._lift_guard()
         if mirror.stop is not None and mirror.stop.turns:
             await self._turn(mirror)
             return
-        ends = mirror.end_offsets or await self._ends_below_seal(mirror)
-        self.waits_for = ""
         async with self._state.locked("mirror", self._name):
             await self._step(Phase.SEALING, {"phase": Phase.STOPPED, "end_offsets": ends})
         log.info("mirror topic %s is a topic like any other now (%s)", self._name, mirror.stop)
@@ -196,6 +201,15 @@ class Stopping:
         statuses = self._workforce.statuses(self._name)
         sealed = {index: status.log_end - 1 for index, status in statuses.items() if status.is_sealed}
         return {**ends, **sealed}
+
+    async def _lift_guard(self) -> MirrorTopic:
+        """Waits until others may write, a failover only if the cluster lets them; answers the mirror topic as it is then."""
+        while True:
+            mirror = self._state.mirror(self._name)
+            self.waits_for = self._guard.lift(self._name, give_up=mirror.stop is Stop.FAILOVER)
+            if not self.waits_for:
+                return mirror
+            await asyncio.sleep(_LOOK_SECONDS / 10)
 
     def _is_sealed(self, mirror: MirrorTopic) -> bool:
         statuses, failures = self._workforce.statuses(mirror.name), self._state.failures(mirror)

@@ -7,6 +7,7 @@ from clusterlink_engine.control.state import State
 from clusterlink_engine.control.stopping import Stopping, is_unfinished
 from clusterlink_engine.control.turning import prepare_turning
 from clusterlink_engine.control.workforce import Workforce
+from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import FailedPreconditionError
 from clusterlink_engine.model.resources import MirrorTopic, Phase, Stop
 from clusterlink_engine.tasks import Tasks
@@ -15,10 +16,11 @@ from clusterlink_engine.tasks import Tasks
 class Stops:
     """The mirror topics that become topics like any other, or the sources of their sources."""
 
-    def __init__(self, state: State, plane: Plane, workforce: Workforce, tasks: Tasks) -> None:
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, guard: WriteGuard, tasks: Tasks) -> None:
         self._state = state
         self._plane = plane
         self._workforce = workforce
+        self._guard = guard
         self._tasks = tasks
         self._stopping: dict[str, Stopping] = {}
 
@@ -108,8 +110,8 @@ class Stops:
     async def failover(self, name: str, link: str, *, validate_only: bool) -> MirrorTopic:
         """Makes a mirror topic a topic like any other with what it has; its source is not asked.
 
-        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits, and of a
-        reverse that has not turned the direction yet.
+        Returns when that is begun; asked for already: nothing happens. It takes the place of a promote that waits for what is
+        missing, or for a cluster that refuses to let others write, and of a reverse that has not turned the direction yet.
 
         Raises:
             NotFoundError: There is no such mirror topic.
@@ -118,7 +120,7 @@ class Stops:
         async with self._state.locked("mirror", name):
             mirror = self._state.mirror(name, link)
             turns = mirror.stop is not None and mirror.stop.turns
-            if mirror.phase is Phase.SEALING and not turns:
+            if mirror.phase is Phase.SEALING and not turns and not self._guard.is_stuck(name):
                 return mirror
             if mirror.phase not in (Phase.PROMOTING, Phase.SEALING):
                 self._check_stoppable(mirror)
@@ -151,7 +153,7 @@ class Stops:
 
     def _start_stopping(self, name: str) -> None:
         if name not in self._stopping:
-            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce)
+            stopping = self._stopping[name] = Stopping(name, self._state, self._plane, self._workforce, self._guard)
             task = self._tasks.start(f"stop {name}", stopping.run())
             task.add_done_callback(lambda ended: self._stopped(name, ended))
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError, is_retriable
 from clusterlink_engine.model.resources import MirrorTopic
+from clusterlink_engine.model.topic_settings import COMMON
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, TopicInfo
@@ -126,18 +127,15 @@ class Topics:
         return len(topic.partitions[min(topic.partitions)].replicas)
 
     async def known_settings(self) -> Collection[str]:
-        """Answers the names of the topic settings that the cluster knows.
+        """Answers the names of the topic settings that the cluster knows; if it has no topic to look at, those of all versions.
 
         Raises:
-            KafkaError: The cluster does not answer, or has no topic at which they could be looked up.
+            KafkaError: The cluster does not answer, or refuses.
         """
         if not self._known:
             names = [self._example] if self._example else (await self.cluster.topic_names())[:1]
             if not names:
-                raise ClusterUnavailableError(
-                    f"The {self.cluster.side} cluster has no topic at which its settings could be looked up; create any.",
-                    side=self.cluster.side,
-                )
+                return COMMON
             self._known = frozenset((await self._admin.settings(names))[names[0]])
         return self._known
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Failure,
     Link,
@@ -34,6 +35,7 @@ class View:
         self.allocations: dict[str, Allocation] = {}
         self.acls: dict[str, SyncedAcls] = {}
         self.offsets: dict[str, SavedOffsets] = {}
+        self.denials: dict[str, Denial] = {}
         self.listeners: list[Listener] = []
 
     def take(self, changes: Mapping[str, Stored | None]) -> None:
@@ -46,6 +48,7 @@ class View:
             "allocation": self.allocations,
             "acls": self.acls,
             "offsets": self.offsets,
+            "denial": self.denials,
         }
         for key, value in changes.items():
             kind, _, name = key.partition("/")

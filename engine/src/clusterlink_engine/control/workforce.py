@@ -246,7 +246,7 @@ class Workforce:
         # The grants with the records: what the process has from an earlier leader goes on undisturbed.
         member.grants = own
         member.send(
-            records={key: encode(value).decode() for key, value in records.items()},
+            records={key: encode(key, value).decode() for key, value in records.items()},
             is_snapshot=True,
             grants=own,
             fillers=self._allocation.fillers,
@@ -298,7 +298,7 @@ class Workforce:
         told = {key: value for key, value in changes.items() if key.startswith(_TOLD)}
         if not told or len(self._members) == 1:
             return
-        records = {key: encode(value).decode() if value is not None else None for key, value in told.items()}
+        records = {key: encode(key, value).decode() if value is not None else None for key, value in told.items()}
         for member in self._members.values():
             if member is not self._self:
                 member.send(records=records)

@@ -15,6 +15,7 @@ import grpc
 
 from clusterlink_engine.devkit import ports
 from clusterlink_proto import v1
+from clusterlink_proto.channel import Tls, open_channel
 from clusterlink_proto.rpc import Stub
 
 _START_SECONDS = 60.0
@@ -37,6 +38,8 @@ class EngineProcess:
         *,
         settings: Mapping[str, Mapping[str, object]] | None = None,
         log_file: Path | None = None,
+        token: str = "",
+        tls: Tls | None = None,
     ) -> None:
         """Describes an engine; nothing is started before `start`.
 
@@ -45,10 +48,13 @@ class EngineProcess:
             directory: Where the settings file goes; it must exist.
             settings: Further settings by section, put on top of ours.
             log_file: Where the log goes; beside the settings if left out.
+            token: What its API wants to see; empty: nothing.
+            tls: How its API is called; None: nothing is encrypted.
         """
         self.endpoint = f"127.0.0.1:{ports.free_port()}"
         self.config_file = directory / "clusterlink.toml"
         self.log_file = log_file or directory / "engine.log"
+        self._token, self._tls = token, tls
         self._process: subprocess.Popen[bytes] | None = None
         sections: dict[str, dict[str, object]] = {
             "local_cluster": {"bootstrap_servers": bootstrap_servers.split(",")},
@@ -148,8 +154,12 @@ class EngineProcess:
         text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def api(self) -> "EngineApi":
+        """Its services on a channel of their own."""
+        return EngineApi(self.endpoint, token=self._token, tls=self._tls)
+
     def _answers(self) -> bool:
-        with EngineApi(self.endpoint) as api:
+        with self.api() as api:
             try:
                 api.engine.GetEngine(v1.GetEngineRequest(), timeout=2)
             except grpc.RpcError:
@@ -173,9 +183,9 @@ class EngineProcess:
 class EngineApi:
     """The three services of an engine on one channel; a context manager."""
 
-    def __init__(self, endpoint: str) -> None:
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 500)]
-        self._channel = grpc.insecure_channel(endpoint, options=options)
+    def __init__(self, endpoint: str, *, token: str = "", tls: Tls | None = None) -> None:
+        """Opens the channel, as `open_channel` does."""
+        self._channel = open_channel(endpoint, token=token, tls=tls, options=[("grpc.max_reconnect_backoff_ms", 500)])
         self.engine: Any = Stub(self._channel, v1.DESCRIPTOR, "EngineService")
         self.links: Any = Stub(self._channel, v1.DESCRIPTOR, "LinkService")
         self.mirror_topics: Any = Stub(self._channel, v1.DESCRIPTOR, "MirrorTopicService")
@@ -208,4 +218,4 @@ def _toml_value(value: object) -> str:
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{name} = {_toml_value(item)}' for name, item in value.items())}}}"
-    return str(value) if isinstance(value, int | float) else json.dumps(value)  # a JSON string is a TOML string
+    return str(value) if isinstance(value, int | float) else json.dumps(str(value))  # JSON strings are TOML ones

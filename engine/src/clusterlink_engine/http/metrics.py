@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.control.view import View
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.settings import parse_address
@@ -96,27 +97,32 @@ def describe(plane: Plane) -> Iterator[Metric]:
         runtime = plane.find(link)
         up.add_metric([link], int(runtime is not None and runtime.error is None))
     yield up
+    if plane.leads:
+        yield from _tasks([runtime for link in view.links if (runtime := plane.find(link)) is not None])
+    yield from _partitions(plane, view)
+
+
+def _tasks(runtimes: Iterable[LinkRuntime]) -> Iterator[Metric]:
+    labels = ("link", "task")
     errors = GaugeMetricFamily(
-        "clusterlink_task_errors",
-        "What the last round of a link's task could not do; only in the process that leads.",
-        labels=("link", "task"),
+        "clusterlink_task_errors", "What the last round of a link's task could not do.", labels=labels
     )
-    for link in view.links if plane.leads else ():
-        runtime = plane.find(link)
-        for name, tasks in runtime.syncs.items() if runtime is not None else ():
-            errors.add_metric([link, name], sum(len(task.errors) for task in tasks))
-    yield errors
+    rounds = CounterMetricFamily("clusterlink_task_rounds", "Rounds of a link's task, since it began.", labels=labels)
+    seconds = GaugeMetricFamily(
+        "clusterlink_task_round_seconds", "How long the last round of a link's task took.", labels=labels
+    )
     mended = CounterMetricFamily(
         "clusterlink_mirror_settings_mended",
-        "Settings that somebody had changed on mirror topics, and that were set again; only in the process that leads.",
+        "Settings that somebody had changed on mirror topics, and that were set again.",
         labels=["link"],
     )
-    for link in view.links if plane.leads else ():
-        runtime = plane.find(link)
-        if runtime is not None:
-            mended.add_metric([link], sum(way.config_sync.mended for way in runtime.ways))
-    yield mended
-    yield from _partitions(plane, view)
+    for runtime in runtimes:
+        for name, tasks in runtime.syncs.items():
+            errors.add_metric([runtime.name, name], sum(len(task.errors) for task in tasks))
+            rounds.add_metric([runtime.name, name], sum(task.rounds for task in tasks))
+            seconds.add_metric([runtime.name, name], max(task.seconds for task in tasks))
+        mended.add_metric([runtime.name], sum(way.config_sync.mended for way in runtime.ways))
+    yield from (errors, rounds, seconds, mended)
 
 
 def _partitions(plane: Plane, view: View) -> Iterator[Metric]:

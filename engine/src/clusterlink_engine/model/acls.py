@@ -85,6 +85,19 @@ class Acl(BaseModel):
         )
 
 
+def denial(topic: str, operation: str = "WRITE") -> Acl:
+    """Answers the ACL that denies everybody an operation on a topic; it stops all but super users."""
+    return Acl(
+        resource_type="TOPIC",
+        resource_name=topic,
+        pattern_type="LITERAL",
+        principal="User:*",
+        host="*",
+        operation=operation,
+        permission_type="DENY",
+    )
+
+
 class AclFilter(BaseModel):
     """Selects ACLs: an empty text, and ANY, stand for all. The host `*` is the one of ACLs for every host."""
 

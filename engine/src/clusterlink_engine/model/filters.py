@@ -35,6 +35,15 @@ def selects(filters: Collection[Filter], name: str) -> bool:
     return matching == {"INCLUDE"}
 
 
+def named(filters: Collection[Filter]) -> set[str]:
+    """Answers the names that filters select one by one."""
+    return {
+        entry.name
+        for entry in filters
+        if entry.pattern_type == "LITERAL" and entry.name != ANY and selects(filters, entry.name)
+    }
+
+
 def make_filter(name: str, pattern_type: str, filter_type: str, field: str) -> Filter:
     """Makes a filter of what a caller wrote; empty types stand for LITERAL and INCLUDE.
 

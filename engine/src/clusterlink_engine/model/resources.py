@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clusterlink_engine.model.acls import Acl, AclFilter
+from clusterlink_engine.model.acls import Acl, AclFilter, denial
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.states import MirrorError
 from clusterlink_engine.security import Sasl, Security, Tls
@@ -24,7 +24,7 @@ EARLIEST, LATEST = "earliest", "latest"
 class Stored(BaseModel):
     """Base of all stored objects: immutable, strict about unknown fields (a newer engine raises the record version)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Named(Stored):
@@ -64,7 +64,6 @@ class RemoteCluster(Stored):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl: Sasl | None = None
     tls: Tls | None = None
-    """Password and private key are stored as they are: who may read the state topic can read them."""
 
     @property
     def security(self) -> Security:
@@ -344,6 +343,21 @@ class SavedOffsets(Named):
 
     offsets: dict[str, dict[int, tuple[int, str]]] = Field(default_factory=dict)
     """By group and partition: the offset, not beyond what both topics had, and the text that was left with it."""
+
+
+class Denial(Named):
+    """An ACL of the write guard that the engine has created, or may have; its name is the topic's.
+
+    Stored before it is created, and gone after it is deleted.
+    """
+
+    operation: str = "WRITE"
+    """What is denied to everybody; another one only at the canary, which guards nothing."""
+
+    @property
+    def acl(self) -> Acl:
+        """The ACL."""
+        return denial(self.name, self.operation)
 
 
 class DetachedMirror(Named):

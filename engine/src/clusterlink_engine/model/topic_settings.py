@@ -43,6 +43,14 @@ CONFIGURABLE = frozenset(
     }
 )
 
+# What every Kafka from 3.3 to 4.3 knows of these: the others came with 3.6, or went with 4.0.
+COMMON = (ALWAYS | CONFIGURABLE) - {
+    "message.downconversion.enable",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.difference.max.ms",
+}
+
 _FOREVER = "9223372036854775807"
 
 # What a mirror needs to stay exact. Compression: batches are stored as they came. Timestamps: as they came, however old or

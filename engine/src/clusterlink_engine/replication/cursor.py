@@ -358,6 +358,8 @@ class Cursor:
     def apply(self, action: Action) -> None:
         """Carries out an action of the core."""
         if isinstance(action, Probe):
+            if self.is_sealed:
+                return  # others may write now: how far the log goes is no business of the link any more
             self._drop_queue()
             loop_time = asyncio.get_running_loop().time()
             self.wanted_probe = action

@@ -2,6 +2,9 @@
 
 A key is `<kind>/<name>`; the value is a JSON object with the record's `version` and its `value`, or null for "gone". A
 newer engine reads older versions; an older engine that meets a newer one must stop, because it would write it back wrongly.
+
+In the place of a secret stands an object: the secret, encrypted by a `Keyring`. A string there is a secret as it is: a version
+below 5 wrote it, or a process without a key that found it so.
 """
 
 import json
@@ -12,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.resources import (
     Allocation,
+    Denial,
     DetachedMirror,
     Link,
     MirrorTopic,
@@ -20,8 +24,10 @@ from clusterlink_engine.model.resources import (
     Stored,
     SyncedAcls,
 )
+from clusterlink_engine.model.secret_fields import SecretField, replace_secrets
+from clusterlink_engine.store.keyring import Keyring, key_id_of
 
-VERSION = 4
+VERSION = 5
 
 # What version 1 could not mirror. A partition that failed for it goes on.
 _LIFTED = frozenset(
@@ -61,12 +67,14 @@ KINDS: dict[str, type[Stored]] = {
     "allocation": Allocation,
     "acls": SyncedAcls,
     "offsets": SavedOffsets,
+    "denial": Denial,
     "claim": Claim,
 }
 
 
 class _Envelope(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # whatever a newer version adds: its number is looked at first
+    # Whatever a newer version adds: its number is looked at first. Errors must not show a secret.
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     version: int
     value: Any = None
@@ -77,19 +85,30 @@ def key_of(kind: str, name: str) -> str:
     return f"{kind}/{name}"
 
 
-def encode(value: Stored) -> bytes:
-    """Encodes an object as a record's value."""
-    return json.dumps({"version": VERSION, "value": value.model_dump(mode="json")}, sort_keys=True).encode()
+_NO_KEYS = Keyring()
 
 
-def decode(key: str, data: bytes) -> Stored:
+def encode(key: str, value: Stored, keyring: Keyring = _NO_KEYS) -> bytes:
+    """Encodes an object as the value of the record of a key, with its secrets encrypted if there is a key for them."""
+    content = value.model_dump(mode="json")
+    if keyring.current:
+        replace_secrets(type(value), content, lambda field, secret: keyring.encrypt(secret, _place(key, field)))
+    return json.dumps({"version": VERSION, "value": content}, sort_keys=True).encode()
+
+
+def decode(key: str, data: bytes, keyring: Keyring = _NO_KEYS) -> Stored:
     """Decodes a record's value.
 
     Raises:
         StateTooNewError: A newer engine wrote it.
+        SettingsError: A secret in it is encrypted with a key that is not in the keyring.
         StateError: It is no record of ours.
     """
     kind = key.partition("/")[0]
+
+    def decrypted(field: SecretField, secret: Any) -> Any:
+        return keyring.decrypt(secret, _place(key, field)) if isinstance(secret, dict) else secret
+
     try:
         envelope = _Envelope.model_validate_json(data)
         if envelope.version > VERSION or kind not in KINDS:
@@ -98,11 +117,28 @@ def decode(key: str, data: bytes) -> Stored:
                 "newer engine has worked here: start that version or a newer one."
             )
         value = _upgraded(kind, envelope.value) if envelope.version < 2 else envelope.value
+        replace_secrets(KINDS[kind], value, decrypted)
         return KINDS[kind].model_validate_json(json.dumps(value))
     except ValidationError as error:
         raise StateError(
             f'The state record "{key}" cannot be read: {error.errors(include_url=False)[0]["msg"]}.'
         ) from error
+
+
+def key_ids(key: str, data: bytes) -> set[str]:
+    """Answers which keys encrypt the secrets of a record that can be decoded; empty for a secret that is stored as it is."""
+    found: set[str] = set()
+
+    def look(_: SecretField, secret: Any) -> Any:
+        found.add(key_id_of(secret))
+        return secret
+
+    replace_secrets(KINDS[key.partition("/")[0]], _Envelope.model_validate_json(data).value, look)
+    return found
+
+
+def _place(key: str, field: SecretField) -> str:
+    return f'the secret {field.path} of the state record "{key}"'
 
 
 def _upgraded(kind: str, value: Any) -> Any:

@@ -20,7 +20,9 @@ from clusterlink_engine.errors import StateError, StateFencedError, StateTooNewE
 from clusterlink_engine.model.resources import Stored
 from clusterlink_engine.security import changed_settings
 from clusterlink_engine.settings import LocalCluster
-from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode
+from clusterlink_engine.settings import State as StateSettings
+from clusterlink_engine.store.keyring import HOW_TO_MAKE_ONE, load_keyring
+from clusterlink_engine.store.records import CLAIM_KEY, Claim, decode, encode, key_ids
 from clusterlink_engine.tasks import FatalHandler
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ _ATTEMPTS = 5
 
 Answer = TypeVar("Answer")
 Records = dict[str, Stored]
+_Values = dict[str, bytes]
 
 
 class StateTopic:
@@ -45,16 +48,21 @@ class StateTopic:
     Reading and writing happen in two threads of their own, since the library blocks; results arrive on the event loop.
     """
 
-    def __init__(self, cluster: LocalCluster, topic: str, on_lost: FatalHandler) -> None:
+    def __init__(self, cluster: LocalCluster, settings: StateSettings, on_lost: FatalHandler) -> None:
         """Prepares; nothing is contacted before `read` and `open`.
 
         Args:
             cluster: Where the topic is.
-            topic: Its name; it must exist.
+            settings: Its name (it must exist), and the keys of its secrets: looked at now, and anew whenever it is read.
             on_lost: Told on the event loop when another process has claimed the state, or when it can no longer be followed.
+
+        Raises:
+            SettingsError: What is given as keys is none.
         """
         self._cluster = cluster
-        self._topic = topic
+        self._settings = settings
+        self._topic = settings.topic
+        self._keyring = load_keyring(settings)
         self._on_lost = on_lost
         self._writes_by: dict[str, Any] = {}  # settings of the producer
         self._reads_by: dict[str, Any] = {}  # settings of the consumer
@@ -67,19 +75,25 @@ class StateTopic:
         self._successor: Claim | None = None  # written by the reading thread
         self.claim_offset: int = -1
 
+    @property
+    def can_encrypt(self) -> bool:
+        """Returns whether secrets that are written are encrypted."""
+        return bool(self._keyring.current)
+
     async def read(self, timeout: float) -> Records:
         """Answers everything in the state, by key, without claiming it.
 
         Raises:
             StateTooNewError: A newer engine has worked here.
+            SettingsError: There are secrets whose key is not given.
             StateError: The topic cannot be read within `timeout` seconds, or holds what is no record.
         """
-        records: Records = {}
-        await self._run(self._reading, self._read, records, None, timeout)
-        return records
+        return await self._read_whole({}, timeout)
 
     async def open(self, claim: Claim, timeout: float) -> Records:
         """Claims the state and answers everything in it, by key, claims left out.
+
+        Secrets that are not encrypted, or with an older key, are written anew with the first of the keys.
 
         Args:
             claim: Who this process is.
@@ -87,15 +101,23 @@ class StateTopic:
 
         Raises:
             StateTooNewError: A newer engine has worked here; nothing was claimed.
+            SettingsError: There are secrets whose key is not given; nothing was claimed.
             StateError: The topic cannot be read or claimed within `timeout` seconds, or holds what is no record.
         """
         self._claim = claim
-        records = await self.read(timeout)
+        values: _Values = {}
+        await self._read_whole(values, timeout)
         await self._run(self._writing, self._claim_topic, timeout)
-        await self._run(self._reading, self._read, records, claim.instance_id, timeout)
+        await self._run(self._reading, self._read, values, claim.instance_id, timeout)
+        records = await self._run(self._reading, self._decode, values)
+        await self._run(self._writing, self._encrypt_anew, values, records)
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._reading, self._follow, loop)
         return {key: value for key, value in records.items() if not isinstance(value, Claim)}
+
+    async def _read_whole(self, values: _Values, timeout: float) -> Records:
+        await self._run(self._reading, self._read, values, None, timeout)
+        return await self._run(self._reading, self._decode, values)
 
     async def write(self, changes: Mapping[str, Stored | None]) -> None:
         """Writes records in one transaction; None deletes. When it returns, they are stored; when it raises, none is.
@@ -163,12 +185,13 @@ class StateTopic:
             StateFencedError: It is not.
             StateUnavailableError: That is not known yet.
         """
-        records: Records = {}
+        values: _Values = {}
         consumer: Consumer | None = None
         try:
             self._init_producer(settings, _TRANSACTION_SECONDS)
             consumer = self._make_consumer(settings)
-            self._read_by(consumer, records, None, _TRANSACTION_SECONDS)
+            self._read_by(consumer, values, None, _TRANSACTION_SECONDS)
+            last = decode(CLAIM_KEY, values[CLAIM_KEY])
         except (KafkaException, StateError) as error:
             self._producer = None
             if isinstance(error, StateTooNewError):
@@ -177,11 +200,25 @@ class StateTopic:
         finally:
             if consumer is not None:
                 consumer.close()
-        last = records.get(CLAIM_KEY)
         if isinstance(last, Claim) and self._claim is not None and last.instance_id != self._claim.instance_id:
             self._producer = None
             raise _taken_over(last)
         log.info("the state is written with new certificates")
+
+    def _encrypt_anew(self, values: _Values, records: Records) -> None:
+        """Writes the secrets anew that are stored as they are, or encrypted with an older key."""
+        used = {key: ids for key, data in values.items() if (ids := key_ids(key, data))}
+        stale = sorted(key for key, ids in used.items() if not self.can_encrypt or ids != {self._keyring.current})
+        if stale and not self.can_encrypt:
+            log.warning(
+                "the secrets of %s are stored as they are, for want of a key; %s", ", ".join(stale), HOW_TO_MAKE_ONE
+            )
+            return
+        if stale:
+            self._transact({key: records[key] for key in stale})
+            log.info("the secrets of %s are encrypted with the key %s now", ", ".join(stale), self._keyring.current)
+        if self._keyring.older:
+            log.info("keys that are not needed any more: %s", ", ".join(self._keyring.older))
 
     def _transact(self, changes: Mapping[str, Stored | None]) -> None:
         for attempt in range(_ATTEMPTS):
@@ -203,7 +240,8 @@ class StateTopic:
         try:
             producer.begin_transaction()
             for key, value in changes.items():
-                producer.produce(self._topic, key=key.encode(), value=encode(value) if value is not None else None)
+                data = encode(key, value, self._keyring) if value is not None else None
+                producer.produce(self._topic, key=key.encode(), value=data)
             self._commit(producer)
         except KafkaException as error:
             self._give_up(producer, error)
@@ -242,11 +280,17 @@ class StateTopic:
 
     # In the reading thread.
 
-    def _read(self, records: Records, until_claim_of: str | None, timeout: float) -> None:
-        self._read_by(self._open_consumer(), records, until_claim_of, timeout)
+    def _decode(self, values: _Values) -> Records:
+        """Decodes what was read; only then, since what was overwritten may be encrypted with a key that nobody has any more."""
+        return {key: decode(key, data, self._keyring) for key, data in values.items()}
 
-    def _read_by(self, consumer: Consumer, records: Records, until_claim_of: str | None, timeout: float) -> None:
-        """Reads into `records`: from the begin to the end of the topic, or on to the claim of an instance."""
+    def _read(self, values: _Values, until_claim_of: str | None, timeout: float) -> None:
+        if until_claim_of is None:
+            self._keyring = load_keyring(self._settings)
+        self._read_by(self._open_consumer(), values, until_claim_of, timeout)
+
+    def _read_by(self, consumer: Consumer, values: _Values, until_claim_of: str | None, timeout: float) -> None:
+        """Reads into `values`: from the begin to the end of the topic, or on to the claim of an instance."""
         if until_claim_of is None:
             consumer.assign([TopicPartition(self._topic, 0, 0)])  # the library tells the end once for each assignment
         waited = 0.0
@@ -265,8 +309,12 @@ class StateTopic:
                     waited += _POLL_SECONDS
                     continue
                 raise StateError(f'The state topic "{self._topic}" cannot be read: {error.str()}.')
-            key, claim = _take(records, message)
-            if key == CLAIM_KEY and isinstance(claim, Claim) and claim.instance_id == until_claim_of:
+            key, data = (message.key() or b"").decode(), message.value()
+            if data is None:
+                values.pop(key, None)
+                continue
+            values[key] = data
+            if key == CLAIM_KEY and until_claim_of == _instance_of(data):
                 self.claim_offset = int(message.offset() or 0)
                 return
         raise StateError(f'The state topic "{self._topic}" could not be read to its end within {timeout:g} s.')
@@ -335,11 +383,6 @@ def _taken_over(other: Claim) -> StateFencedError:
     )
 
 
-def _take(records: Records, message: Any) -> tuple[str, Stored | None]:
-    key = (message.key() or b"").decode()
-    data = message.value()
-    if data is None:
-        records.pop(key, None)
-        return key, None
-    records[key] = decode(key, data)
-    return key, records[key]
+def _instance_of(data: bytes) -> str:
+    claim = decode(CLAIM_KEY, data)
+    return claim.instance_id if isinstance(claim, Claim) else ""

@@ -1,22 +1,20 @@
 """ACL sync: what filters select of the source's ACLs is on the local cluster too.
 
 Only what this link created is ever deleted, and only when the source has it no longer: what it created is stored before it
-is created. An ACL that was there before, or that somebody else made, is never touched.
+is created. An ACL that was there before, or that somebody else made, is never touched. The guard of a mirror topic is never
+copied: it would keep its topic closed on the local cluster when that is no mirror any more.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from clusterlink_engine.errors import BrokerRefusedError
-from clusterlink_engine.model.acls import Acl, AclFilter
+from clusterlink_engine.model.acls import Acl, AclFilter, denial
 from clusterlink_engine.model.resources import Link
 from clusterlink_engine.sync.task import SECURITY_DISABLED_ERROR, SyncTask, TaskError, task_error
-from clusterlink_engine.wire.acls import create_acls, delete_acls, describe_acls
+from clusterlink_engine.wire.acls import chunks, create_acls, delete_acls, describe_acls
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
-
-# So many go in one request: an answer must come within the deadline, from slow controllers too.
-_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,9 @@ def plan(
         created: Those that the link has created, or may have.
         filters: Of the link.
     """
-    selected = {acl for acl in source if any(entry.matches(acl) for entry in filters)}
+    selected = {
+        acl for acl in source if any(entry.matches(acl) for entry in filters) and acl != denial(acl.resource_name)
+    }
     gone = set(created) - set(source)
     return Plan(_ordered(selected - set(present)), _ordered(gone & set(present)), _ordered(gone - set(present)))
 
@@ -103,7 +103,7 @@ class AclSync(SyncTask):
         created = set(self._created())
         todo = plan(source, present, created, link.acl_sync.filters)
         errors: list[TaskError] = []
-        for some in _chunks(todo.create):
+        for some in chunks(todo.create):
             await self._store(link.name, created | set(some))  # before: nothing that was created is ever forgotten
             created |= set(some)
             if not self._may_write():
@@ -113,7 +113,7 @@ class AclSync(SyncTask):
             errors.extend(self._told("Creating", refusals))
             created -= refusals.keys()
         deleted = set(todo.forget)
-        for some in _chunks(todo.delete):
+        for some in chunks(todo.delete):
             if not self._may_write():
                 return errors
             results = await delete_acls(self._local, some)
@@ -133,7 +133,3 @@ class AclSync(SyncTask):
 
 def _ordered(acls: Collection[Acl]) -> tuple[Acl, ...]:
     return tuple(sorted(acls, key=Acl.key))
-
-
-def _chunks(acls: Sequence[Acl]) -> list[Sequence[Acl]]:
-    return [acls[start : start + _AT_ONCE] for start in range(0, len(acls), _AT_ONCE)]

@@ -1,15 +1,16 @@
 """Automatic mirror topics: topics of the remote cluster that the link's filters select become mirror topics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 
 from clusterlink_engine.errors import AlreadyExistsError, ClusterlinkError
-from clusterlink_engine.model.filters import selects
+from clusterlink_engine.model.filters import named, selects
 from clusterlink_engine.model.names import is_internal
 from clusterlink_engine.model.properties import value_of
 from clusterlink_engine.model.resources import Link
 from clusterlink_engine.sync.task import TOPIC_EXISTS_ERROR, SyncTask, TaskError, task_error
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.codes import Code, refused
 
 _CREATES_AT_ONCE = 8
 
@@ -53,25 +54,28 @@ class AutoCreateMirror(SyncTask):
         """See SyncTask."""
         link, known = self._link(), self._known()
         filters = link.auto_create_mirror_topics.filters
-        topics = [
-            topic
-            for topic in await self._remote.topic_names()
-            if topic not in known and not is_internal(topic) and selects(filters, topic)
-        ]
+        names = await self._remote.topic_names()
+        topics = [topic for topic in names if topic not in known and not is_internal(topic) and selects(filters, topic)]
         limit = asyncio.Semaphore(_CREATES_AT_ONCE)
 
-        async def create(topic: str) -> TaskError | None:
+        async def create(topic: str) -> list[TaskError]:
             async with limit:
                 try:
                     await self._create(link.name, topic)
                 except AlreadyExistsError as error:
-                    return TaskError(TOPIC_EXISTS_ERROR, str(error))
+                    return [TaskError(TOPIC_EXISTS_ERROR, str(error))]
                 except ClusterlinkError as error:
-                    return task_error(error)
-                return None
+                    return [task_error(error)]
+                return []
 
-        return _told(await asyncio.gather(*(create(topic) for topic in topics)))
+        forbidden = await self._forbidden(named(filters) - set(names))
+        return forbidden + [error for errors in await asyncio.gather(*map(create, topics)) for error in errors]
 
-
-def _told(errors: Sequence[TaskError | None]) -> list[TaskError]:
-    return [error for error in errors if error is not None]
+    async def _forbidden(self, unseen: Collection[str]) -> list[TaskError]:
+        """A topic that may not be described is not listed, but whoever asks for it by name is told."""
+        found = (await self._remote.metadata(unseen)).topics if unseen else {}
+        return [
+            task_error(refused(topic.error, f'Describing the topic "{name}"', self._remote.side))
+            for name, topic in found.items()
+            if topic.error == Code.TOPIC_AUTHORIZATION_FAILED
+        ]

@@ -35,6 +35,8 @@ class SyncTask(ABC):
     Attributes:
         name: Of the task, as Cluster Linking names it.
         errors: Of the last round. Written by `run`.
+        rounds: How many there were, those with errors too. Written by `run`.
+        seconds: How long the last round took. Written by `run`.
     """
 
     name: str
@@ -42,6 +44,8 @@ class SyncTask(ABC):
     def __init__(self, link: Callable[[], Link]) -> None:
         """Makes the task; `link` answers the link as it is now."""
         self.errors: tuple[TaskError, ...] = ()
+        self.rounds = 0
+        self.seconds = 0.0
         self._link = link
         self._wake = asyncio.Event()
 
@@ -79,12 +83,18 @@ class SyncTask(ABC):
             self._take(await self._round() if self.is_enabled and not self._link().paused else [])
 
     async def _round(self) -> list[TaskError]:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             return await self.work()
         except (KafkaError, StateUnavailableError) as error:
             return [task_error(error)]
+        finally:
+            self.rounds += 1
+            self.seconds = clock() - began
 
     def _take(self, errors: list[TaskError]) -> None:
+        errors = list(dict.fromkeys(errors))
         for error in errors:
             if error not in self.errors:
                 log.warning("%s of link %s: %s: %s", self.name, self._link().name, error.code, error.message)
@@ -98,5 +108,5 @@ class SyncTask(ABC):
 
 def task_error(error: ClusterlinkError) -> TaskError:
     """Makes a task's error of one of the engine's."""
-    name = error.metadata.get("kafka_error", "")
+    name = error.metadata.get("kafka_error", error.reason)
     return TaskError(AUTHORIZATION_ERROR if name.endswith("AUTHORIZATION_FAILED") else error.reason, str(error))

@@ -23,8 +23,8 @@ class TopicConfigSync(SyncTask):
 
     def __init__(
         self,
-        remote: TopicAdmin,
-        local: TopicAdmin,
+        source: TopicAdmin,
+        destination: TopicAdmin,
         link: Callable[[], Link],
         mirrors: Callable[[], Sequence[MirrorTopic]],
         store: Callable[[MirrorTopic, Mapping[str, str]], Awaitable[None]],
@@ -32,15 +32,15 @@ class TopicConfigSync(SyncTask):
         """Makes the task.
 
         Args:
-            remote: Administration of the source.
-            local: Administration of the destination.
+            source: Administration of the source.
+            destination: Administration of the destination.
             link: Answers the link as it is now.
             mirrors: Answers the mirror topics to keep in step now.
             store: Stores what a mirror topic is to have, once it is no mirror any more, of what mirroring overrides.
         """
         super().__init__(link)
-        self._remote = remote
-        self._local = local
+        self._source = source
+        self._destination = destination
         self._mirrors = mirrors
         self._store = store
         self._wanted: dict[str, dict[str, str]] = {}
@@ -69,8 +69,8 @@ class TopicConfigSync(SyncTask):
             StateUnavailableError: The state cannot be written now.
         """
         errors: list[TaskError] = []
-        theirs = await self._read(self._remote, [mirror.source_topic for mirror in mirrors], errors)
-        ours = await self._read(self._local, [mirror.name for mirror in mirrors], errors)
+        theirs = await self._read(self._source, [mirror.source_topic for mirror in mirrors], errors)
+        ours = await self._read(self._destination, [mirror.name for mirror in mirrors], errors)
         # As they are after the reading: what holds producers off a source is stored before it is set there.
         present = {mirror.name: mirror for mirror in self._mirrors()}
         for mirror in mirrors:
@@ -98,7 +98,7 @@ class TopicConfigSync(SyncTask):
         changes = {name: value for name, value in wanted.items() if present[name] != value}
         if not changes:
             return
-        await self._local.alter(mirror.name, changes)
+        await self._destination.alter(mirror.name, changes)
         drifted = sorted(name for name, value in changes.items() if before.get(name) == value)
         if drifted:
             self.mended += len(drifted)

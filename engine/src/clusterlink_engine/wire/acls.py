@@ -1,6 +1,11 @@
-"""ACLs: read all, create, delete (KIP-140). Any broker answers; with KRaft it asks the controller."""
+"""ACLs: read, create, delete (KIP-140), and what they mean for whoever asks.
+
+Any broker answers. What it reads is what it goes by itself; with KRaft, what is created or deleted goes to the controller, and
+each broker learns of it a moment later.
+"""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from kafka.protocol.admin import (
     CreateAclsRequest,
@@ -9,36 +14,62 @@ from kafka.protocol.admin import (
     DeleteAclsResponse,
     DescribeAclsRequest,
     DescribeAclsResponse,
+    DescribeConfigsRequest,
+    DescribeConfigsResponse,
 )
+from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
 
-from clusterlink_engine.model.acls import Acl, AclOperation, AclPatternType, AclPermission, AclResourceType
+from clusterlink_engine.model.acls import Acl, AclFilter, AclOperation, AclPatternType, AclPermission, AclResourceType
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
 
 _DESCRIBE_ACLS = (1, 3)  # API key 29; patterns from version 1 on (KIP-290)
 _CREATE_ACLS = (1, 3)  # API key 30
 _DELETE_ACLS = (1, 3)  # API key 31
+_METADATA = (10, 12)  # API key 3
+_DESCRIBE_CONFIGS = (1, 4)  # API key 32
+_BROKER = 4  # a kind of resource with settings
+
+# A broker tells whether it is set, but not the value: it is the authorizer's.
+_OPEN = "allow.everyone.if.no.acl.found"
+
+# So many go in one request: an answer must come within the deadline, from slow controllers too.
+_AT_ONCE = 200
+
+_EVERY = AclFilter()
+
+Item = TypeVar("Item")
 
 
-async def describe_acls(cluster: Cluster) -> frozenset[Acl]:
-    """Answers all ACLs of a cluster; those of kinds that are newer than this engine are left out.
+def chunks(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Answers what is created or deleted by one request each, in order."""
+    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+
+
+async def describe_acls(cluster: Cluster, wanted: AclFilter = _EVERY, node: int = -1) -> frozenset[Acl]:
+    """Answers ACLs of a cluster; those of kinds that are newer than this engine are left out.
+
+    Args:
+        cluster: Which.
+        wanted: What to select.
+        node: The broker that is asked; -1 for any.
 
     Raises:
         BrokerRefusedError: SECURITY_DISABLED if the cluster has no authorizer; CLUSTER_AUTHORIZATION_FAILED without DESCRIBE.
         KafkaError: The cluster could not be asked.
     """
     request = DescribeAclsRequest(
-        resource_type_filter=AclResourceType.ANY,
-        resource_name_filter=None,
-        pattern_type_filter=AclPatternType.ANY,
-        principal_filter=None,
-        host_filter=None,
-        operation=AclOperation.ANY,
-        permission_type=AclPermission.ANY,
+        resource_type_filter=AclResourceType[wanted.resource_type],
+        resource_name_filter=wanted.resource_name or None,
+        pattern_type_filter=AclPatternType[wanted.pattern_type],
+        principal_filter=wanted.principal or None,
+        host_filter=wanted.host or None,
+        operation=AclOperation[wanted.operation],
+        permission_type=AclPermission[wanted.permission_type],
     )
-    answer = await cluster.call(-1, request, DescribeAclsResponse, _DESCRIBE_ACLS)
+    answer = await cluster.call(node, request, DescribeAclsResponse, _DESCRIBE_ACLS)
     if answer.error_code:
-        raise refused(answer.error_code, "Reading the ACLs", cluster.side, answer.error_message)
+        raise refused(answer.error_code, "Reading the ACLs", cluster.side)  # the broker's text is another at each time
     found = set()
     for resource in answer.resources:
         for entry in resource.acls:
@@ -106,3 +137,32 @@ async def delete_acls(cluster: Cluster, acls: Sequence[Acl]) -> list[tuple[int, 
         code, text = inner if inner is not None and not result.error_code else (result.error_code, result.error_message)
         results.append((int(code or Code.NONE), text or ""))
     return results
+
+
+async def may_describe(cluster: Cluster, node: int, topic: str) -> bool:
+    """Tells whether a broker lets its caller describe a topic, which need not exist.
+
+    Raises:
+        KafkaError: The broker could not be asked.
+    """
+    request = MetadataRequest(
+        topics=[MetadataRequest.MetadataRequestTopic(name=topic)],
+        allow_auto_topic_creation=False,
+        include_topic_authorized_operations=False,
+    )
+    answer = await cluster.call(node, request, MetadataResponse, _METADATA)
+    return all(found.error_code in (Code.NONE, Code.UNKNOWN_TOPIC_OR_PARTITION) for found in answer.topics)
+
+
+async def may_be_open(cluster: Cluster, node: int) -> bool:
+    """Tells whether a broker may let everybody use what no ACL speaks of: there, the first ACL closes it to all others.
+
+    Raises:
+        KafkaError: The broker could not be asked.
+    """
+    asked = DescribeConfigsRequest.DescribeConfigsResource(
+        resource_type=_BROKER, resource_name=str(node), configuration_keys=[_OPEN]
+    )
+    request = DescribeConfigsRequest(resources=[asked], include_synonyms=False, include_documentation=False)
+    answer = await cluster.call(node, request, DescribeConfigsResponse, _DESCRIBE_CONFIGS)
+    return any(result.error_code or result.configs for result in answer.results)

@@ -14,6 +14,7 @@ from kafka.protocol.consumer.group import (
 
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
+from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.logs import TopicPartition, by_topic
 
 _LIST_GROUPS = (3, 5)  # API key 16; from version 5 on with the groups' types (KIP-848)
@@ -85,11 +86,16 @@ async def fetch_offsets(
 
 
 async def commit_offsets(
-    cluster: Cluster, node: int, group: str, offsets: Mapping[TopicPartition, Committed]
+    connection: Connection, group: str, offsets: Mapping[TopicPartition, Committed]
 ) -> dict[TopicPartition, int]:
     """Commits offsets for a group from outside; a broker refuses that with UNKNOWN_MEMBER_ID while the group has members.
 
     Without a leader epoch: those of one cluster mean nothing to another.
+
+    Args:
+        connection: To the group's coordinator.
+        group: Id.
+        offsets: What is committed.
 
     Returns:
         Kafka's error code of each partition.
@@ -120,7 +126,8 @@ async def commit_offsets(
             for topic, indexes in by_topic(offsets).items()
         ],
     )
-    answer = await cluster.call(node, request, OffsetCommitResponse, _OFFSET_COMMIT)
+    version = choose_version(connection, request.API_KEY, *_OFFSET_COMMIT)
+    answer = await connection.call(request, OffsetCommitResponse, version)
     return {
         (topic.name, partition.partition_index): partition.error_code
         for topic in answer.topics

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from clusterlink_proto.channel import CredentialsError, Tls
 from clusterlink_provider import __version__
 from clusterlink_provider.engine_client import EngineClient
 from clusterlink_provider.framework import cty
-from clusterlink_provider.framework.cty import Unknown, Value
+from clusterlink_provider.framework.cty import Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
 from clusterlink_provider.framework.paths import Path
 from clusterlink_provider.framework.planning import Object
@@ -24,6 +25,7 @@ from clusterlink_provider.resources.session import Session
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7171"
 ENDPOINT_VARIABLE: Final = "CLUSTERLINK_ENDPOINT"
+TOKEN_VARIABLE: Final = "CLUSTERLINK_TOKEN"  # noqa: S105 - the name of the variable
 # An engine that is just starting is waited for; one that is not there is reported soon.
 _CONNECT_SECONDS = 5.0
 _ENDPOINT = re.compile(r"^(unix:.+|[^\s/:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$")
@@ -34,6 +36,10 @@ def _valid_endpoint(value: Value, path: Path, diagnostics: Diagnostics) -> None:
         diagnostics.error(
             "Invalid endpoint", f'Expected host:port, for example "{DEFAULT_ENDPOINT}", got "{value}".', path
         )
+
+
+def _pem(description: str, *, sensitive: bool = False) -> Attribute:
+    return Attribute(description=f"{description} PEM.", type=cty.STRING, optional=True, sensitive=sensitive)
 
 
 class ClusterlinkProvider:
@@ -48,7 +54,30 @@ class ClusterlinkProvider:
                 type=cty.STRING,
                 optional=True,
                 validators=(_valid_endpoint,),
-            )
+            ),
+            "token": Attribute(
+                description=f"What the engine knows the caller by; `clusterlink token new` makes one. Default: the "
+                f"environment variable `{TOKEN_VARIABLE}`, else none. Anywhere but on the engine's machine it needs `tls`.",
+                type=cty.STRING,
+                optional=True,
+                sensitive=True,
+            ),
+            "tls": Attribute(
+                description="Speaks TLS with the engine. `{}` trusts whom the system trusts.",
+                optional=True,
+                nested={
+                    "ca_pem": _pem(
+                        "CAs that the engine's certificate has to be signed by. Default: those of the system."
+                    ),
+                    "certificate_pem": _pem("Certificate to show to the engine."),
+                    "key_pem": _pem("Private key of `certificate_pem`.", sensitive=True),
+                    "server_name": Attribute(
+                        description="Name that the engine's certificate must have. Default: that of `endpoint`.",
+                        type=cty.STRING,
+                        optional=True,
+                    ),
+                },
+            ),
         },
     )
 
@@ -67,15 +96,20 @@ class ClusterlinkProvider:
 
     def configure(self, config: Object, diagnostics: Diagnostics) -> Session | None:
         """Connects to the engine and compares versions."""
-        given = config.get("endpoint")
-        if isinstance(given, Unknown):
+        if not cty.is_wholly_known(config):
             return None
+        given, tls = config.get("endpoint"), config.get("tls")
         endpoint = given or self._environment.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
         if given is None:
             _valid_endpoint(endpoint, (), diagnostics)
             if diagnostics.has_errors:
                 return None
-        client = EngineClient(endpoint)
+        token = config.get("token") or self._environment.get(TOKEN_VARIABLE, "")
+        try:
+            client = EngineClient(endpoint, token=token, tls=None if tls is None else Tls(**tls))
+        except CredentialsError as error:
+            diagnostics.error("Unusable credentials", f"{error} See the provider's `token` and `tls`.")
+            return None
         engine = client.get_engine(_CONNECT_SECONDS)
         if not _is_new_enough(engine.version):
             diagnostics.error(

@@ -133,8 +133,7 @@ def require(context: Context[Session]) -> Session:
     if context.session is None:
         raise DiagnosticError.of(
             "Provider not configured",
-            "The provider's `endpoint` is not known yet. Give it a value that does not depend on other resources, or "
-            "apply "
-            "those first with -target.",
+            "The provider's `endpoint`, `token` or `tls` is not known yet. Give them values that do not depend on other "
+            "resources, or apply those first with -target.",
         )
     return context.session

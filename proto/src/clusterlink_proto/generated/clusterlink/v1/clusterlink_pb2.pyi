@@ -125,6 +125,29 @@ GAP_FILLING_EMPTY_TRANSACTIONS: GapFilling.ValueType  # 2
 """By empty transactions; slower, and a broker that dies in the middle can make a partition FAILED."""
 global___GapFilling = GapFilling
 
+class _WriteGuard:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _WriteGuardEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WriteGuard.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    WRITE_GUARD_UNSPECIFIED: _WriteGuard.ValueType  # 0
+    """Not found out yet."""
+    WRITE_GUARD_ACL: _WriteGuard.ValueType  # 1
+    """An ACL denies everybody but super users to write; needs an engine that is a super user."""
+    WRITE_GUARD_DETECTION_ONLY: _WriteGuard.ValueType  # 2
+    """Who has the right can write. It is noticed, and the mirror topic becomes FAILED."""
+
+class WriteGuard(_WriteGuard, metaclass=_WriteGuardEnumTypeWrapper): ...
+
+WRITE_GUARD_UNSPECIFIED: WriteGuard.ValueType  # 0
+"""Not found out yet."""
+WRITE_GUARD_ACL: WriteGuard.ValueType  # 1
+"""An ACL denies everybody but super users to write; needs an engine that is a super user."""
+WRITE_GUARD_DETECTION_ONLY: WriteGuard.ValueType  # 2
+"""Who has the right can write. It is noticed, and the mirror topic becomes FAILED."""
+global___WriteGuard = WriteGuard
+
 class _MirrorTopicState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -385,6 +408,7 @@ class Link(google.protobuf.message.Message):
     TASKS_FIELD_NUMBER: builtins.int
     AUTO_CREATE_MIRROR_TOPICS_FIELD_NUMBER: builtins.int
     ACL_SYNC_FIELD_NUMBER: builtins.int
+    WRITE_GUARD_FIELD_NUMBER: builtins.int
     name: builtins.str
     link_id: builtins.str
     """Given by the engine; never used again for another link."""
@@ -402,6 +426,8 @@ class Link(google.protobuf.message.Message):
     """Where new mirror topics begin: "earliest" (the default), "latest", or an RFC 3339 time. Cannot change."""
     gap_filling: global___GapFilling.ValueType
     """How offsets at which nobody may see anything are filled on the local cluster. Output only."""
+    write_guard: global___WriteGuard.ValueType
+    """Whether others can write to mirror topics on the local cluster. Output only."""
     @property
     def remote_cluster(self) -> global___RemoteCluster: ...
     @property
@@ -446,9 +472,10 @@ class Link(google.protobuf.message.Message):
         tasks: collections.abc.Iterable[global___LinkTask] | None = ...,
         auto_create_mirror_topics: global___AutoCreateMirrorTopics | None = ...,
         acl_sync: global___AclSync | None = ...,
+        write_guard: global___WriteGuard.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["acl_sync", b"acl_sync", "auto_create_mirror_topics", b"auto_create_mirror_topics", "consumer_offset_sync", b"consumer_offset_sync", "remote_cluster", b"remote_cluster", "state_since", b"state_since", "topic_config_sync", b"topic_config_sync"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acl_sync", b"acl_sync", "auto_create_mirror_topics", b"auto_create_mirror_topics", "config", b"config", "consumer_offset_sync", b"consumer_offset_sync", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "tasks", b"tasks", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acl_sync", b"acl_sync", "auto_create_mirror_topics", b"auto_create_mirror_topics", "config", b"config", "consumer_offset_sync", b"consumer_offset_sync", "error", b"error", "error_message", b"error_message", "gap_filling", b"gap_filling", "link_id", b"link_id", "mirror_start_offset", b"mirror_start_offset", "mirror_topic_count", b"mirror_topic_count", "mode", b"mode", "name", b"name", "paused", b"paused", "remote_cluster", b"remote_cluster", "state", b"state", "state_since", b"state_since", "tasks", b"tasks", "topic_config_sync", b"topic_config_sync", "topic_prefix", b"topic_prefix", "write_guard", b"write_guard"]) -> None: ...
 
 global___Link = Link
 
