@@ -10,6 +10,7 @@ from clusterlink_proto import v1
 from tests.support import produce, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
+from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
@@ -36,15 +37,7 @@ def _names(engine: EngineProcess) -> list[str]:
     "retried", [pytest.param(True, id="retried"), pytest.param(False, id="left-alone", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
-    "point",
-    [
-        "write:1:before",
-        "write:1:after",
-        "create_topic:1:before",
-        "create_topic:1:after",
-        "write:2:before",
-        "write:2:after",
-    ],
+    "point", in_part(around("write", "create_topic", "write:2"), "write:1:after", "create_topic:1:after")
 )
 def test_create_mirror_topic(
     source_cluster: KafkaCluster,
@@ -76,15 +69,7 @@ def test_create_mirror_topic(
 
 
 @pytest.mark.parametrize(
-    "point",
-    [
-        "write:1:before",
-        "write:1:after",
-        "delete_topic:1:before",
-        "delete_topic:1:after",
-        "write:2:before",
-        "write:2:after",
-    ],
+    "point", in_part(around("write", "delete_topic", "write:2"), "write:1:after", "delete_topic:1:after")
 )
 def test_delete_mirror_topic(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, mirrored: tuple[EngineProcess, str], point: str
@@ -105,16 +90,7 @@ def test_delete_mirror_topic(
     wait_until(lambda: not topics.exists(destination_cluster.bootstrap_servers, topic), 30, "the topic to be gone")
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        "write:1:before",
-        "write:1:after",
-        "write:2:before",
-        "write:2:after",
-        *(pytest.param(point, marks=pytest.mark.slow) for point in ("log_ends:1:before", "log_ends:1:after")),
-    ],
-)
+@pytest.mark.parametrize("point", in_part(around("write", "write:2", "log_ends"), "write:1:after", "write:2:before"))
 def test_detach_mirror_topic(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, mirrored: tuple[EngineProcess, str], point: str
 ) -> None:
@@ -135,7 +111,7 @@ def test_detach_mirror_topic(
     assert engine.state(topic) == "ACTIVE"
 
 
-@pytest.mark.parametrize("point", ["producer_id:1:before", "producer_id:1:after", "write:1:before", "write:1:after"])
+@pytest.mark.parametrize("point", in_part(around("producer_id", "write"), "producer_id:1:after", "write:1:after"))
 def test_create_link(source_cluster: KafkaCluster, start_engine: StartEngine, point: str) -> None:
     """A link exists or does not; the same create with the same token answers it."""
     engine = start_engine()

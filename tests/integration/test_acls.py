@@ -11,6 +11,7 @@ from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.support import rights
 from tests.support.engine import EngineProcess
+from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
@@ -67,14 +68,14 @@ def test_acls_follow_the_source_and_foreign_ones_are_never_touched(
     assert engine.stop() == 0
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["create", "delete"])
+@pytest.mark.parametrize(
+    "point", in_part(around("create_acls", "delete_acls"), "create_acls:1:after", "delete_acls:1:after")
+)
 def test_an_engine_that_dies_beside_the_cluster_knows_what_it_made(
     secured_clusters: tuple[KafkaCluster, KafkaCluster],
     start_engine: StartEngine,
     topic_name: str,
-    step: str,
-    when: str,
+    point: str,
 ) -> None:
     """It dies around the request; the next one finishes, and still deletes what it made, and nothing else."""
     source, destination = secured_clusters
@@ -82,17 +83,18 @@ def test_an_engine_that_dies_beside_the_cluster_knows_what_it_made(
     engine.create_link("link", source.bootstrap_servers, acl_sync=_sync(v1.AclFilter(resource_name=topic_name)))
     acl, foreign = rights.acl(topic_name, "User:app"), rights.acl(topic_name, "User:foreign")
     rights.create(destination.bootstrap_servers, foreign)
-    if step == "delete":
+    creates = point.startswith("create")
+    if not creates:
         rights.create(source.bootstrap_servers, acl)
         rights.wait_for(destination.bootstrap_servers, topic_name, acl, foreign)
-    engine.crash_at(f"{step}_acls:1:{when}")
-    if step == "create":
+    engine.crash_at(point)
+    if creates:
         rights.create(source.bootstrap_servers, acl)
     else:
         rights.delete(source.bootstrap_servers, acl)
     engine.wait(30)
     engine.start()
-    if step == "create":
+    if creates:
         rights.wait_for(destination.bootstrap_servers, topic_name, acl, foreign)
         rights.delete(source.bootstrap_servers, acl)
     rights.wait_for(destination.bootstrap_servers, topic_name, foreign)

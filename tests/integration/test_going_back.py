@@ -12,6 +12,7 @@ from clusterlink_proto import v1
 from tests.support import groups, produce, reading, sources, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
+from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
@@ -289,18 +290,7 @@ def test_a_restore_goes_on_where_no_other_topic_is(
     assert settings["message.timestamp.before.max.ms"] == "9223372036854775807"
 
 
-REVERSE_STEPS = [f"write:{number}:{when}" for number in range(1, 7) for when in ("before", "after")]
-RESTORE_STEPS = [
-    *(f"write:{number}:{when}" for number in range(1, 5) for when in ("before", "after")),
-    *(f"{step}:1:{when}" for step in ("delete_topic", "create_topic") for when in ("before", "after")),
-]
-
-
-def _in_part(steps: list[str], *default: str) -> list[object]:
-    return [pytest.param(step, marks=[] if step in default else pytest.mark.slow) for step in steps]
-
-
-@pytest.mark.parametrize("point", _in_part(REVERSE_STEPS, "write:5:after"))
+@pytest.mark.parametrize("point", in_part(around(*(f"write:{number}" for number in range(1, 7))), "write:5:after"))
 def test_an_engine_that_dies_at_any_step_of_a_reverse_ends_in_the_same_place(
     source_cluster: KafkaCluster,
     destination_cluster: KafkaCluster,
@@ -323,7 +313,12 @@ def test_an_engine_that_dies_at_any_step_of_a_reverse_ends_in_the_same_place(
     assert topics.settings(destination_cluster.bootstrap_servers, topic_name)["compression.type"] == "lz4"
 
 
-@pytest.mark.parametrize("point", _in_part(RESTORE_STEPS, "delete_topic:1:after"))
+@pytest.mark.parametrize(
+    "point",
+    in_part(
+        around(*(f"write:{number}" for number in range(1, 5)), "delete_topic", "create_topic"), "delete_topic:1:after"
+    ),
+)
 def test_an_engine_that_dies_at_any_step_of_a_restore_ends_in_the_same_place(
     source_cluster: KafkaCluster,
     destination_cluster: KafkaCluster,

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from _pytest.mark import ParameterSet
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
@@ -14,6 +13,7 @@ from clusterlink_proto import v1
 from tests.support import produce, rights, sources, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
+from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
 
 StartEngine = Callable[..., EngineProcess]
@@ -252,13 +252,7 @@ def test_without_an_authorizer_foreign_writes_are_noticed(
     wait_until(lambda: engine.state(topic_name) == "FAILED", 30, "the foreign write to be noticed")
 
 
-def _points(*steps: str) -> list[ParameterSet]:
-    """Before and after each step; the last one is shown in the default run."""
-    points = [f"{step}:1:{when}" for step in steps for when in ("before", "after")]
-    return [*(pytest.param(point, marks=pytest.mark.slow) for point in points[:-1]), pytest.param(points[-1])]
-
-
-@pytest.mark.parametrize("point", _points("write_denial", "create_denial"))
+@pytest.mark.parametrize("point", in_part(around("write_denial", "create_denial"), "create_denial:1:after"))
 def test_an_engine_that_dies_beside_a_guard_that_it_makes(
     source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str, point: str
 ) -> None:
@@ -279,7 +273,7 @@ def test_an_engine_that_dies_beside_a_guard_that_it_makes(
     _write(secured, topic_name)
 
 
-@pytest.mark.parametrize("point", _points("write_denial", "delete_denial"))
+@pytest.mark.parametrize("point", in_part(around("write_denial", "delete_denial"), "delete_denial:1:after"))
 def test_an_engine_that_dies_beside_a_guard_that_it_removes(
     source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str, point: str
 ) -> None:
@@ -296,7 +290,7 @@ def test_an_engine_that_dies_beside_a_guard_that_it_removes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["create_denial:1:before", "create_denial:1:after"])
+@pytest.mark.parametrize("point", around("create_denial"))
 def test_an_engine_that_dies_beside_its_canary_removes_it(
     source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str, point: str
 ) -> None:
