@@ -84,7 +84,11 @@ def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> Refuse
         ),
         ({"bootstrap_servers": []}, "link.remote_cluster.bootstrap_servers", "at least one host:port"),
         ({"bootstrap_servers": ["nowhere"]}, "link.remote_cluster.bootstrap_servers", "not of the form host:port"),
-        ({"security_protocol": "SSL"}, "link.remote_cluster.security_protocol", "PLAINTEXT and SASL_PLAINTEXT are"),
+        (
+            {"security_protocol": "TLS"},
+            "link.remote_cluster.security_protocol",
+            "use one of PLAINTEXT, SSL, SASL_PLAINTEXT",
+        ),
     ],
 )
 @pytest.mark.parametrize("validate_only", [True, False])
