@@ -43,6 +43,7 @@ def test_a_foreign_write_to_an_idle_mirror(
     _assert_fails(engine, topic_name, "FOREIGN_WRITE", r"ends at offset 23, .* up to offset 20 .*offsets 20 to 22")
 
 
+@pytest.mark.slow
 def test_a_foreign_write_while_the_engine_is_away(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
@@ -119,7 +120,7 @@ def test_the_source_topic_is_deleted(
     assert topics.log_ends(destination_cluster.bootstrap_servers, topic_name) == {0: 20}
 
 
-@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("anew", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_mirror_topic_is_deleted_by_somebody(
     source_cluster: KafkaCluster,
     destination_cluster: KafkaCluster,

@@ -206,6 +206,7 @@ def test_what_cannot_be_compared(by_hand: ByHand, arguments: Sequence[str], code
     assert message in answer.errors
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_away(tmp_path: Path) -> None:
     config = tmp_path / "clusterlink.toml"
     config.write_text('[local_cluster]\nbootstrap_servers = ["127.0.0.1:1"]\n')

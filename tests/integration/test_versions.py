@@ -12,7 +12,10 @@ from tests.support.equality import assert_becomes_equal
 StartEngine = Callable[..., EngineProcess]
 
 
-@pytest.mark.parametrize(("source_version", "destination_version"), [("3.9.2", "4.3.1"), ("4.3.1", "3.9.2")])
+@pytest.mark.parametrize(
+    ("source_version", "destination_version"),
+    [("3.9.2", "4.3.1"), pytest.param("4.3.1", "3.9.2", marks=pytest.mark.slow)],
+)
 def test_two_versions(
     start_cluster: Callable[..., KafkaCluster],
     start_engine: StartEngine,

@@ -252,7 +252,7 @@ def test_without_an_authorizer_foreign_writes_are_noticed(
     wait_until(lambda: engine.state(topic_name) == "FAILED", 30, "the foreign write to be noticed")
 
 
-@pytest.mark.parametrize("point", in_part(around("write_denial", "create_denial"), "create_denial:1:after"))
+@pytest.mark.parametrize("point", in_part(around("write_denial", "create_denial")))
 def test_an_engine_that_dies_beside_a_guard_that_it_makes(
     source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str, point: str
 ) -> None:
@@ -319,6 +319,7 @@ _CLUSTER_RIGHTS = [
 ]
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_a_super_user_no_longer_removes_the_guard_and_goes_on(
     source_cluster: KafkaCluster, start_cluster: StartCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
@@ -365,6 +366,7 @@ def test_a_guard_that_the_cluster_does_not_let_go_holds_up_no_failover(
     )
 
 
+@pytest.mark.slow
 def test_a_guard_takes_nothing_but_writing_away_where_topics_are_open(
     source_cluster: KafkaCluster, start_cluster: StartCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
