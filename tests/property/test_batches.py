@@ -77,7 +77,19 @@ def batches(draw: st.DrawFn) -> Made:
     return Made(bytes(batch), base, len(records), last_delta, attributes, producer)
 
 
-@given(st.lists(batches(), max_size=4), st.integers(0, 200))
+@st.composite
+def logs(draw: st.DrawFn) -> list[Made]:
+    """Batches that follow each other, with holes between them or without."""
+    made = []
+    end = draw(OFFSETS)
+    for batch in draw(st.lists(batches(), max_size=4)):
+        base = end + draw(st.sampled_from([0, 0, 1, 2**31]))
+        made.append(batch._replace(base_offset=base, data=struct.pack(">q", base) + batch.data[8:]))
+        end = base + batch.last_delta + 1
+    return made
+
+
+@given(logs(), st.integers(0, 200))
 def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) -> None:
     """The last batch of a fetch may be cut off anywhere; it is left out."""
     whole = b"".join(batch.data for batch in made)
@@ -101,6 +113,25 @@ def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) 
     ]
     first = peek(memoryview(data)[: HEADER_BYTES + 5]) if made else None
     assert first == (found[0].header if made else None)
+
+
+@given(logs().filter(lambda made: len(made) > 1), st.integers(1, 2**40))
+def test_batches_that_do_not_follow_each_other_are_refused(made: list[Made], back: int) -> None:
+    """The checksum does not cover the base offset."""
+    first, second = made[:2]
+    data = bytearray(first.data + second.data)
+    struct.pack_into(">q", data, len(first.data), max(first.base_offset + first.last_delta + 1 - back, -(2**63)))
+    with pytest.raises(TornBatchError, match="cannot follow"):
+        split(memoryview(data))
+
+
+@pytest.mark.parametrize("base", [-1, -(2**63), 2**63 - 1, 2**63 - 3])
+@given(batches().filter(lambda made: made.last_delta > 1))
+def test_offsets_that_no_log_has_are_refused(base: int, made: Made) -> None:
+    data = bytearray(made.data)
+    struct.pack_into(">q", data, 0, base)
+    with pytest.raises(TornBatchError, match="cannot follow"):
+        split(memoryview(data))
 
 
 @given(batches(), INT64, INT16, INT32)

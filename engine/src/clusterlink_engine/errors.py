@@ -7,6 +7,8 @@ chained. `api` turns them into gRPC answers; nothing else does. Texts are for pe
 from collections.abc import Mapping
 from enum import StrEnum
 
+from clusterlink_engine.printable import printable
+
 
 class Side(StrEnum):
     """Which cluster of a link is meant."""
@@ -16,7 +18,7 @@ class Side(StrEnum):
 
 
 class ClusterlinkError(Exception):
-    """Root of all errors that the engine raises on purpose.
+    """Root of all errors that the engine raises on purpose. Their text is printable, whoever had a part in it.
 
     Attributes:
         reason: Stable, machine-readable name, as in `google.rpc.ErrorInfo`.
@@ -26,7 +28,7 @@ class ClusterlinkError(Exception):
     reason = "INTERNAL"
 
     def __init__(self, message: str, *, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.metadata = dict(metadata or {})
 
 

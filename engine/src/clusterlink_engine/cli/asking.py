@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from clusterlink_engine.cli.printing import complain
 from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
@@ -103,7 +104,7 @@ def is_confirmed(options: argparse.Namespace, what: str) -> bool:
         print(file=sys.stderr)
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print("clusterlink: nothing was changed.", file=sys.stderr)
+    complain("nothing was changed.")
     return False
 
 

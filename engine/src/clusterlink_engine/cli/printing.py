@@ -9,6 +9,8 @@ from typing import Any, TextIO
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
+from clusterlink_engine.printable import printable
+
 
 def show(
     options: argparse.Namespace, message: Message, header: Sequence[str] | None, rows: Iterable[Sequence[str]]
@@ -37,13 +39,19 @@ def is_json(options: argparse.Namespace) -> bool:
 
 
 def table(rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:
-    """Prints rows in columns; nothing if there are none."""
+    """Prints rows in columns, with nothing in them that a terminal would obey; nothing if there are none."""
     if not rows:
         return
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip(), file=file or sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Prints what went wrong on standard error, with nothing in it that a terminal would obey."""
+    print(f"clusterlink: {printable(text)}", file=sys.stderr)
 
 
 def name_of(enum: Any, value: int) -> str:

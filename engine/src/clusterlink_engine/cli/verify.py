@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from clusterlink_engine import settings
+from clusterlink_engine.cli.printing import complain
 from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
+from clusterlink_engine.printable import printable
 from clusterlink_engine.security import librdkafka_settings
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.verify.comparing import Options, PartitionReport, compare
@@ -68,12 +70,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; answers its exit code."""
     if not 0 < options.sample <= 100 or options.key_passes < 1 or options.key_passes > 256:
-        print("clusterlink: --sample is a percentage above 0, --key-passes is 1 to 256", file=sys.stderr)
+        complain("--sample is a percentage above 0, --key-passes is 1 to 256")
         return EXIT_BAD_SETTINGS
     try:
         loaded = settings.load(options.config)
     except settings.SettingsError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
     began = time.monotonic()
@@ -93,10 +95,10 @@ def run(options: argparse.Namespace) -> int:
             for mirror in mirrors
         }
     except settings.SettingsError as error:  # the key of the state
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     except (ClusterlinkError, UnreadableError) as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_NOT_COMPARED
     equal = not any(report.count for partitions in reports.values() for report in partitions)
     if options.output == "json":
@@ -237,7 +239,7 @@ def _print_table(mirrors: list[MirrorTopic], reports: Mapping[str, list[Partitio
             print("  ".join(str(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
             for one in report.differences:
                 where = f"offset {one.offset}" + (f", {one.isolation}" if one.isolation else "")
-                print(f"    {where}: {one.kind}: source {one.source}; mirror {one.mirror}")
+                print(f"    {where}: {one.kind}: source {printable(one.source)}; mirror {printable(one.mirror)}")
             if report.count > len(report.differences):
                 print(f"    ... and {report.count - len(report.differences)} more")
     if seed is not None:

@@ -29,8 +29,15 @@ _PREFIX_BYTES = 12  # base offset and length field, not counted by the length
 crc32c = fastcrc.crc32.iscsi
 
 
+# The largest offset of a record: the one after it must be a number that the protocol has.
+LAST_OFFSET = 2**63 - 2
+
+CODEC_BITS = 0x07
+_LAST_CODEC = 4  # zstd (KIP-110)
+
+
 class TornBatchError(ValueError):
-    """A batch in a fetched frame is damaged: its lengths or its checksum do not fit."""
+    """A batch in a fetched frame is damaged, or none that a broker can have: its lengths, offsets or checksum do not fit."""
 
 
 class Batch:
@@ -54,13 +61,15 @@ class Batch:
 def split(records: memoryview) -> list[Batch]:
     """Cuts the record bytes of a fetched partition into its whole batches; the cut-off last one is left out.
 
-    Every checksum is verified here, before anything is written: otherwise the new checksum would bless damage in transit.
+    Every checksum is verified here, before anything is written: otherwise the new checksum would bless damage in transit. The
+    base offset is not covered by it, and whoever sends batches can make checksums; so what is answered is in order too: batches
+    follow each other, and have no more records than offsets.
 
     Raises:
-        TornBatchError: A length is impossible or a checksum differs; nothing of `records` may be used.
+        TornBatchError: A length or an offset is impossible or a checksum differs; nothing of `records` may be used.
     """
     batches: list[Batch] = []
-    position, end = 0, len(records)
+    position, end, last_offset = 0, len(records), -1
     while end - position >= HEADER_BYTES:
         base_offset, length, leader_epoch, magic = _LENGTHS.unpack_from(records, position)
         size = length + _PREFIX_BYTES
@@ -77,8 +86,10 @@ def split(records: memoryview) -> list[Batch]:
         crc, attributes, last_delta, _, newest, producer_id, epoch, sequence, count = _REST.unpack_from(view, _CRC_AT)
         if crc32c(view[_ATTRIBUTES_AT:]) != crc:
             raise TornBatchError(f"the batch at offset {base_offset} does not fit its checksum")
-        if last_delta < 0 or count < 0:
-            raise TornBatchError(f"the batch at offset {base_offset} has impossible counts")
+        if not 0 <= count <= last_delta + 1 or last_delta < 0 or attributes & CODEC_BITS > _LAST_CODEC:
+            raise TornBatchError(f"the batch at offset {base_offset} has impossible counts or an unknown codec")
+        if base_offset <= last_offset or base_offset + last_delta > LAST_OFFSET:
+            raise TornBatchError(f"the batch at offset {base_offset} cannot follow offset {last_offset}")
         last_offset = base_offset + last_delta
         header = BatchHeader(
             base_offset,

@@ -30,6 +30,9 @@ from clusterlink_engine.wire.frames import FramePool
 from clusterlink_engine.wire.tls import Contexts
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
+
+# Addresses that the cluster tells are tried beside those that the user gave, but not all of what it may tell.
+_MOST_ADDRESSES = 16
 NO_TOPIC_ID = "0" * 32
 
 
@@ -99,15 +102,9 @@ class Cluster:
             WrongClusterError: The cluster's id is another one than it must be.
             KafkaError: No broker answered.
         """
-        wanted = [MetadataRequest.MetadataRequestTopic(name=name) for name in sorted(set(topics))]
-        request = MetadataRequest(
-            topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
-        )
         connection = await self._any()
         try:
-            answer = await connection.call(
-                request, MetadataResponse, self._version(connection, 3, _METADATA_LOWEST, _METADATA_HIGHEST)
-            )
+            answer = await self._ask_metadata(connection, sorted(set(topics)))
         except KafkaError:
             self._bootstrapped = None
             raise
@@ -125,10 +122,11 @@ class Cluster:
                     topic.error_code,
                 )
                 for topic in answer.topics
+                if topic.name
             },
         )
-        self._check_cluster_id(metadata.cluster_id)
         self._brokers = metadata.brokers
+        self._forget_brokers()
         return metadata
 
     async def topic_names(self) -> list[str]:
@@ -137,12 +135,10 @@ class Cluster:
         Raises:
             KafkaError: No broker answered.
         """
-        request = MetadataRequest(
-            topics=None, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        answer = await self._ask_metadata(await self._any(), None)
+        return sorted(
+            topic.name for topic in answer.topics if topic.name and not topic.is_internal and not topic.error_code
         )
-        answer = await self.call(-1, request, MetadataResponse, (_METADATA_LOWEST, _METADATA_HIGHEST))
-        self._check_cluster_id(answer.cluster_id or "")
-        return sorted(topic.name for topic in answer.topics if not topic.is_internal and not topic.error_code)
 
     async def call(
         self, node: int, request: Any, response: Any, versions: tuple[int, int], *, timeout: float | None = None
@@ -160,7 +156,7 @@ class Cluster:
             KafkaError: The broker is not known, cannot be reached, or has none of the versions.
         """
         connection = await (self._any() if node < 0 else self._controlled(node))
-        version = self._version(connection, request.API_KEY, *versions)
+        version = choose_version(connection, request.API_KEY, *versions)
         return await connection.call(request, response, version, timeout=timeout)
 
     async def open(self, node: int, frames: FramePool | None = None) -> Connection:
@@ -188,6 +184,30 @@ class Cluster:
         self._control.clear()
         self._bootstrapped = None
 
+    async def _ask_metadata(self, connection: Connection, topics: Sequence[str] | None) -> Any:
+        """Asks one broker for the named topics, or for all; answers what it said if it is one of this cluster.
+
+        Raises:
+            WrongClusterError: It is not.
+            KafkaError: It could not be asked.
+        """
+        wanted = None if topics is None else [MetadataRequest.MetadataRequestTopic(name=name) for name in topics]
+        request = MetadataRequest(
+            topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        )
+        version = choose_version(connection, request.API_KEY, _METADATA_LOWEST, _METADATA_HIGHEST)
+        answer = await connection.call(request, MetadataResponse, version)
+        self._check_cluster_id(answer.cluster_id or "")
+        return answer
+
+    def _forget_brokers(self) -> None:
+        """Closes the control connections of brokers that there are no more: who makes up new ones must not fill the memory."""
+        for node in self._control.keys() - self._brokers.keys():
+            self._control.pop(node).close()
+        for node in self._locks.keys() - self._brokers.keys():
+            if not self._locks[node].locked():
+                del self._locks[node]
+
     def _check_cluster_id(self, found: str) -> None:
         if not self.cluster_id:
             self.cluster_id = found
@@ -199,17 +219,23 @@ class Cluster:
             )
 
     async def _any(self) -> Connection:
-        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order."""
+        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order.
+
+        Raises:
+            WrongClusterError: None leads to this cluster, and one to another.
+            KafkaError: None leads anywhere.
+        """
         if self._bootstrapped is not None and self._bootstrapped.is_open:
             return self._bootstrapped
-        addresses = list(dict.fromkeys([*self._bootstrap, *self._brokers.values()]))
+        told = [address for address in self._brokers.values() if address not in self._bootstrap]
+        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
         random.shuffle(addresses)
         error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
         for host, port in addresses:
             try:
                 self._bootstrapped = await self._open(host, port)
             except KafkaError as failure:
-                error = failure
+                error = error if isinstance(error, WrongClusterError) else failure
             else:
                 return self._bootstrapped
         raise error
@@ -228,6 +254,8 @@ class Cluster:
             connection.versions = await self._api_versions(connection)
             if self._sasl is not None:
                 await authenticate(connection, self._sasl)
+            # Addresses are reused: what is behind one now may be another cluster, with topics of the same names.
+            await self._ask_metadata(connection, [])
         except BaseException:
             connection.close()
             raise
@@ -239,9 +267,6 @@ class Cluster:
         if answer.error_code:
             raise refused(answer.error_code, f"ApiVersions of {connection.address}", self.side)
         return {entry.api_key: (entry.min_version, entry.max_version) for entry in answer.api_keys}
-
-    def _version(self, connection: Connection, api_key: int, lowest: int, highest: int) -> int:
-        return choose_version(connection, api_key, lowest, highest)
 
 
 def topic_id_of(value: UUID | None) -> str:

@@ -13,7 +13,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusterlink_engine.errors import (
     ClusterTimeoutError,
@@ -23,13 +23,22 @@ from clusterlink_engine.errors import (
     Side,
     UnresolvableBootstrapError,
 )
+from clusterlink_engine.printable import printable
+from clusterlink_engine.wire import answers
 from clusterlink_engine.wire.frames import FramePool
 from clusterlink_engine.wire.tls import explained
 
 CLIENT_ID = "clusterlink"
 
-# The largest answer that is believed: the largest fetch that can be asked for is bounded by the settings, far below.
-MAX_FRAME_BYTES = 1 << 30
+# The largest answer that is believed where the caller does not know better: metadata of a million partitions have as much.
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
+
+# What is asked before it is known who answers: SaslHandshake, ApiVersions, SaslAuthenticate.
+_FIRST_CALLS = frozenset({17, 18, 36})
+_MOST_FIRST_BYTES = 1024 * 1024
+
+# Larger answers are decoded in a thread: other links have the event loop meanwhile.
+_DECODED_AT_ONCE_BYTES = 128 * 1024
 
 # Requests whose bytes wait in the process beyond this amount make `drain` wait.
 _HIGH_WATER_BYTES = 8 * 1024 * 1024
@@ -39,9 +48,21 @@ Buffer = bytes | bytearray | memoryview
 # How the size of a first frame begins that is no frame but an alert: the broker expects TLS.
 _TLS_ALERT = 0x1503
 
+# A name has 253 characters at most.
+_LONGEST_ADDRESS = 270
+
 _SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
 _CLIENT_ID = CLIENT_ID.encode()
+
+
+class _Pending(NamedTuple):
+    """A request without an answer; the deadline is on the loop's clock, `most` the size of an answer that is believed."""
+
+    correlation: int
+    deadline: float
+    most: int
+    future: asyncio.Future[memoryview]
 
 
 class _Protocol(asyncio.BufferedProtocol):
@@ -66,8 +87,7 @@ class _Protocol(asyncio.BufferedProtocol):
             if size >> 16 == _TLS_ALERT and not self._connection.versions:
                 self._connection.met_tls()
                 return
-            if not 4 <= size <= MAX_FRAME_BYTES:
-                self._connection.violated(f"announced a frame of {size} bytes")
+            if not self._connection.expects(size):
                 return
             self._frame = self._view = memoryview(self._connection.frames.take(size))[:size]
         else:
@@ -111,8 +131,8 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._error: KafkaError | None = None
         self._correlation = 0
-        # (correlation id, deadline on the loop's clock, future) in the order of sending; answered from the left.
-        self._pending: deque[tuple[int, float, asyncio.Future[memoryview]]] = deque()
+        # In the order of sending; answered from the left.
+        self._pending: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -135,7 +155,7 @@ class Connection:
         Args:
             side: Which cluster it is, for errors.
             host: Name or address.
-            port: 1 to 65535.
+            port: 1 to 65535, unless a broker said something else.
             timeout: Seconds, for connecting and then for each answer.
             frames: Where answers are received into; None for a pool of its own.
             tls: Whom to trust, and what to show; None for no TLS.
@@ -144,9 +164,11 @@ class Connection:
             CertificateRefusedError: The certificate of one side is not accepted by the other.
             UnresolvableBootstrapError: The name has no address.
             ClusterTimeoutError: No connection within the timeout.
-            ClusterUnavailableError: The connection was refused or broke.
+            ClusterUnavailableError: The connection was refused or broke, or there can be no such address.
         """
-        address = f"{host}:{port}"
+        address = printable(f"{host}:{port}", _LONGEST_ADDRESS)
+        if not host or not 0 < port < 1 << 16:
+            raise ClusterUnavailableError(f"{address} is no address of a broker.", side=side)
         connection = cls(side, address, timeout, frames)
         loop = asyncio.get_running_loop()
         try:
@@ -156,7 +178,7 @@ class Connection:
             raise ClusterTimeoutError(
                 f"{address} did not accept a connection within {timeout:g} s.", side=side
             ) from error
-        except (socket.gaierror, UnicodeError) as error:  # the latter for what can be no name at all
+        except (socket.gaierror, ValueError) as error:  # the latter for what can be no name at all
             reason = getattr(error, "strerror", None) or "it is no host name"
             raise UnresolvableBootstrapError(
                 f"The name in {address} cannot be resolved: {reason}.", side=side
@@ -182,7 +204,14 @@ class Connection:
         return len(self._pending)
 
     def send(
-        self, api_key: int, api_version: int, body: Sequence[Buffer], *, flexible: bool, timeout: float | None = None
+        self,
+        api_key: int,
+        api_version: int,
+        body: Sequence[Buffer],
+        *,
+        flexible: bool,
+        most: int = MOST_ANSWER_BYTES,
+        timeout: float | None = None,
     ) -> asyncio.Future[memoryview]:
         """Sends a request; the future gets the answer's body, a view into a frame that nobody else uses.
 
@@ -194,6 +223,7 @@ class Connection:
             api_version: Of the request.
             body: Buffers that together are the body.
             flexible: Whether the request has a header with tagged fields (version 2; the answer's is version 1 then).
+            most: Bytes of the largest answer that is believed; nothing is received of a larger one.
             timeout: Seconds; None for the connection's.
 
         Raises:
@@ -209,7 +239,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[memoryview] = loop.create_future()
         deadline = loop.time() + (timeout or self._timeout)
-        self._pending.append((self._correlation, deadline, future))
+        most = _MOST_FIRST_BYTES if api_key in _FIRST_CALLS else most
+        self._pending.append(_Pending(self._correlation, deadline, most, future))
         if self._timer is None or deadline < self._timer.when():
             self._watch_deadlines()
         self._transport.writelines([_SIZE.pack(size) + header, *body])
@@ -228,7 +259,9 @@ class Connection:
         if flexible and request.API_KEY != 18:  # ApiVersions: the answer's header is version 0, always (KIP-511)
             body = body[1:]  # no tagged fields are defined for the response header
         try:
-            return response.decode(body, version=version)
+            if len(body) <= _DECODED_AT_ONCE_BYTES:
+                return answers.decode(response, body, version)
+            return await asyncio.to_thread(answers.decode, response, body, version)
         except Exception as error:
             raise self.violated(f"answered {request.name} with what cannot be decoded ({error})") from error
 
@@ -248,19 +281,26 @@ class Connection:
 
     # What the protocol tells.
 
-    def received(self, frame: memoryview) -> None:
-        """Matches an answer with the oldest request."""
+    def expects(self, size: int) -> bool:
+        """Tells whether an answer of so many bytes may come now; if not, the connection has ended."""
         if not self._pending:
             self.violated("sent an answer that nobody asked for")
-            return
-        expected, _, future = self._pending.popleft()
+        elif size < _SIZE.size:
+            self.violated(f"announced an answer of {size} bytes")
+        elif size > self._pending[0].most:
+            self.violated(f"announced an answer of {size} bytes, where {self._pending[0].most} are believed at most")
+        return self._error is None
+
+    def received(self, frame: memoryview) -> None:
+        """Matches an answer with the oldest request."""
+        due = self._pending[0]
         (correlation,) = _SIZE.unpack_from(frame)
-        if correlation != expected:
-            self._pending.appendleft((expected, 0.0, future))
-            self.violated(f"answered request {correlation} where {expected} was due")
+        if correlation != due.correlation:
+            self.violated(f"answered request {correlation} where {due.correlation} was due")
             return
-        if not future.done():
-            future.set_result(frame[4:])
+        self._pending.popleft()
+        if not due.future.done():
+            due.future.set_result(frame[4:])
 
     def violated(self, what: str) -> ProtocolViolationError:
         """Ends the connection because the broker broke the protocol; answers the error to raise."""
@@ -291,7 +331,7 @@ class Connection:
         if not self._pending:
             return
         loop = asyncio.get_running_loop()
-        deadline = min(deadline for _, deadline, _ in self._pending)
+        deadline = min(pending.deadline for pending in self._pending)
         if loop.time() >= deadline:
             self._fail(ClusterTimeoutError(f"{self.address} did not answer in time.", side=self.side))
         else:
@@ -308,10 +348,10 @@ class Connection:
             self._transport.abort()
         self.writable.set()
         pending, self._pending = self._pending, deque()
-        for _, _, future in pending:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # a caller that went away must not cause "exception was never retrieved"
+        for request in pending:
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()  # a caller that went away must not cause "exception was never retrieved"
 
 
 def choose_version(connection: Connection, api_key: int, lowest: int, highest: int) -> int:

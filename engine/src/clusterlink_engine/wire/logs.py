@@ -202,9 +202,10 @@ async def _records_at(connection: Connection, version: int, at: LogOffset, size:
     """Fetches one partition: at least one whole batch, if there is any, however small `size` is."""
     wanted = fetch.FetchPartition(at.topic, at.topic_id, at.partition, at.offset, size)
     body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=size, isolation=fetch.READ_UNCOMMITTED)
-    frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
+    most = fetch.largest_answer(size)
+    frame = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
     try:
-        answer = fetch.decode(version, frame)
+        answer = fetch.decode(version, frame, 1)
     except Exception as error:
         raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
     entry = next(iter(answer.partitions), None)
