@@ -238,6 +238,13 @@ class MirrorTopics:
         Raises:
             RequestError: The topic's name is taken, or a setting is not known.
         """
+        if len(source.partitions) > MOST_PARTITIONS:
+            raise LimitExceededError(
+                f'The source topic "{spec.source_topic}" has {len(source.partitions)} partitions; up to {MOST_PARTITIONS} can '
+                "be mirrored.",
+                field=_SOURCE,
+                reason="TOO_MANY_PARTITIONS",
+            )
         await self._check_settings(spec.config)
         mirror = MirrorTopic(
             name=name,

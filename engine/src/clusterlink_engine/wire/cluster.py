@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
@@ -18,6 +18,7 @@ from clusterlink_engine import __version__
 from clusterlink_engine.errors import (
     ClusterUnavailableError,
     KafkaError,
+    ProtocolViolationError,
     Side,
     WrongClusterError,
 )
@@ -34,6 +35,8 @@ _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
 # Addresses that the cluster tells are tried beside those that the user gave, but not all of what it may tell.
 _MOST_ADDRESSES = 16
 NO_TOPIC_ID = "0" * 32
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,3 +275,17 @@ class Cluster:
 def topic_id_of(value: UUID | None) -> str:
     """Answers a topic id in hexadecimal digits; all zeros where a message has none."""
     return value.hex if value is not None else NO_TOPIC_ID
+
+
+def as_many(cluster: Cluster, what: str, results: Sequence[Result], count: int) -> Sequence[Result]:
+    """Answers the results of a request for several things, which have no names and come in the order of the request.
+
+    Raises:
+        ProtocolViolationError: There are more or less than things.
+    """
+    if len(results) != count:
+        raise ProtocolViolationError(
+            f"A broker of the {cluster.side} cluster answered {what} with {len(results)} results, where {count} are due.",
+            side=cluster.side,
+        )
+    return results

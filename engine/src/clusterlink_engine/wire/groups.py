@@ -77,8 +77,9 @@ async def find_coordinators(
     """
     request = FindCoordinatorRequest(key_type=kind, coordinator_keys=sorted(keys))
     answer = await cluster.call(-1, request, FindCoordinatorResponse, _FIND_COORDINATORS)
-    nodes = {found.key: int(found.node_id) for found in answer.coordinators if not found.error_code}
-    return nodes, {found.key: int(found.error_code) for found in answer.coordinators if found.error_code}
+    asked = [found for found in answer.coordinators if found.key in keys]
+    nodes = {found.key: int(found.node_id) for found in asked if not found.error_code}
+    return nodes, {found.key: int(found.error_code) for found in asked if found.error_code}
 
 
 class GroupConnection:

@@ -5,7 +5,7 @@ Messages of kafka-python; none of this is on the data path.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from kafka.protocol.admin.topics import (
@@ -24,7 +24,7 @@ from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, records
-from clusterlink_engine.wire.cluster import Cluster, topic_id_of
+from clusterlink_engine.wire.cluster import Cluster, as_many, topic_id_of
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import Connection, choose_version
 
@@ -156,6 +156,8 @@ async def producer_states(
     for topic in answer.topics:
         for partition in topic.partitions:
             key = (topic.name, partition.partition_index)
+            if key not in partitions:
+                continue
             if partition.error_code:
                 states[key] = int(partition.error_code)
                 continue
@@ -305,6 +307,7 @@ async def create_topic(
 
     Raises:
         BrokerRefusedError: Among others TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, POLICY_VIOLATION.
+        ProtocolViolationError: The answer is not about one topic.
         KafkaError: The cluster could not be asked; the topic may have been created.
     """
     topic_class = CreateTopicsRequest.CreatableTopic
@@ -318,7 +321,7 @@ async def create_topic(
     )
     request = CreateTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS, validate_only=False)
     answer = await cluster.call(-1, request, CreateTopicsResponse, _CREATE_TOPICS)
-    result = answer.topics[0]
+    result = as_many(cluster, "CreateTopics", answer.topics, 1)[0]
     if result.error_code:
         raise refused(result.error_code, f'Creating the topic "{name}"', cluster.side, result.error_message)
     return topic_id_of(result.topic_id)
@@ -334,7 +337,7 @@ async def delete_topic(cluster: Cluster, topic_id: str) -> None:
     topic = DeleteTopicsRequest.DeleteTopicState(name=None, topic_id=UUID(topic_id))
     request = DeleteTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS)
     answer = await cluster.call(-1, request, DeleteTopicsResponse, _DELETE_TOPICS)
-    result: Any = answer.responses[0]
+    result = as_many(cluster, "DeleteTopics", answer.responses, 1)[0]
     if result.error_code:
         raise refused(result.error_code, f"Deleting the topic with id {topic_id}", cluster.side, result.error_message)
 
