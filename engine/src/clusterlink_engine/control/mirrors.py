@@ -22,11 +22,13 @@ from clusterlink_engine.errors import (
     ClusterlinkError,
     FailedPreconditionError,
     InvalidArgumentError,
+    LimitExceededError,
     NotFoundError,
     RequestError,
     Side,
     is_retriable,
 )
+from clusterlink_engine.mirror.topics import MOST_PARTITIONS
 from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
@@ -236,7 +238,7 @@ class MirrorTopics:
         """Answers the record to begin with, and whether it takes up a detached topic.
 
         Raises:
-            RequestError: The topic's name is taken, or a setting is not known.
+            RequestError: The topic's name is taken, a setting is not known, or the source has too many partitions.
         """
         if len(source.partitions) > MOST_PARTITIONS:
             raise LimitExceededError(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.model.states import MirrorError
 
-
 # Of a topic that is mirrored. Kafka has no limit; but the remote cluster must not decide alone how many partitions are made
 # here, each of which takes memory of the engine and of the brokers.
 MOST_PARTITIONS = 10_000
