@@ -6,6 +6,7 @@ base sequence 53, record count 57. The CRC covers everything from the attributes
 """
 
 import struct
+from zlib import crc32
 
 import fastcrc
 
@@ -32,6 +33,9 @@ crc32c = fastcrc.crc32.iscsi
 # The largest offset of a record: the one after it must be a number that the protocol has.
 LAST_OFFSET = 2**63 - 2
 
+_MAGIC = 2
+_OLD = (0, 1)
+_OLD_CRC_AT = 12
 CODEC_BITS = 0x07
 _LAST_CODEC = 4  # zstd (KIP-110)
 
@@ -73,11 +77,12 @@ def split(records: memoryview) -> list[Batch]:
     while end - position >= HEADER_BYTES:
         base_offset, length, leader_epoch, magic = _LENGTHS.unpack_from(records, position)
         size = length + _PREFIX_BYTES
-        if magic < 2:
-            # Message sets of formats 0 and 1 have their magic at the same place; the core refuses them by it.
-            header = BatchHeader(base_offset, base_offset, 0, 0, magic, size, -1, -1, -1)
-            batches.append(Batch(header, records[position : min(position + size, end)]))
+        if magic in _OLD:
+            if position + size <= end:
+                batches.append(_old(records[position : position + size], base_offset, magic))
             return batches
+        if magic != _MAGIC:
+            raise TornBatchError(f"the batch at offset {base_offset} has a format that there is not, {magic}")
         if size < HEADER_BYTES:
             raise TornBatchError(f"the batch at offset {base_offset} has an impossible length of {length}")
         if position + size > end:
@@ -107,6 +112,20 @@ def split(records: memoryview) -> list[Batch]:
         batches.append(Batch(header, view))
         position += size
     return batches
+
+
+def _old(view: memoryview, base_offset: int, magic: int) -> Batch:
+    """Answers a message of format 0 or 1, which has its magic at the same place; the core refuses it by that, for good.
+
+    Raises:
+        TornBatchError: It is none: only its checksum, a CRC-32 after the length, shows that the magic is not damaged.
+    """
+    if len(view) <= _OLD_CRC_AT + _CRC.size:
+        raise TornBatchError(f"the message at offset {base_offset} has an impossible length")
+    (crc,) = _CRC.unpack_from(view, _OLD_CRC_AT)
+    if crc32(view[_OLD_CRC_AT + _CRC.size :]) != crc:
+        raise TornBatchError(f"the message at offset {base_offset} does not fit its checksum")
+    return Batch(BatchHeader(base_offset, base_offset, 0, 0, magic, len(view), -1, -1, -1), view)
 
 
 def patch(view: memoryview, producer_id: int, epoch: int, sequence: int) -> None:

@@ -242,6 +242,8 @@ async def has_key(cluster: Cluster, node: int, at: LogOffset, end: int, key: byt
                     return True
             if not batches:
                 return False  # nothing is left behind
+            if batches[-1].header.last_offset < at.offset:
+                raise connection.violated(f"answered Fetch at offset {at.offset} with what lies before it")
             at = at._replace(offset=batches[-1].header.last_offset + 1)
     finally:
         connection.close()
