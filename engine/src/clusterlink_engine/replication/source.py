@@ -62,6 +62,8 @@ class Source:
         # A broker that has nothing lets the request wait; one that does not must not be asked for ever at full speed.
         self._haste = Backoff(0.005, 1.0)
         self._faults = 0
+        # Where the logs of sources start, as far as that was said twice.
+        self._starts: dict[tuple[str, int], int] = {}
 
     def add(self, cursor: Cursor) -> None:
         """From now on the cursor is fetched here."""
@@ -71,6 +73,7 @@ class Source:
 
     def remove(self, cursor: Cursor) -> None:
         """From now on the cursor is not fetched here."""
+        self._starts.pop(cursor.key, None)
         if self._cursors.pop(cursor.key, None) is not None:
             cursor.source = None
 
@@ -198,9 +201,10 @@ class Source:
             await self._look_at_ends(out_of_range)
 
     async def _deliver(self, cursor: Cursor, entry: fetch.FetchedPartition, frame: Frame) -> None:
+        offset = cursor.core.fetch_offset
         try:
-            if min(entry.log_start_offset, entry.high_watermark, entry.last_stable_offset) < 0:
-                raise batch.TornBatchError("the log has ends that no log has")
+            if not self._has_possible_ends(entry, offset):
+                raise batch.TornBatchError("the ends of the log do not fit together")
             # Not more than was asked for, but for the one batch that there always is.
             first = batch.peek(entry.records)
             most = max(self._limits.partition_bytes, first.size if first is not None else 0)
@@ -209,7 +213,27 @@ class Source:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
             cursor.fetch_failed(Code.CORRUPT_MESSAGE)
             return
-        await cursor.fetched(batches, frame, entry)
+        entry = entry._replace(log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset))
+        if cursor.source is self and cursor.core.fetch_offset == offset:
+            await cursor.fetched(batches, frame, entry)
+
+    @staticmethod
+    def _has_possible_ends(entry: fetch.FetchedPartition, offset: int) -> bool:
+        """Tells whether a log can have such ends that has, or will have, something at an offset (else it is out of range)."""
+        start, stable, end = entry.log_start_offset, entry.last_stable_offset, entry.high_watermark
+        return 0 <= start <= min(offset, end) and 0 <= stable <= end
+
+    async def _confirmed_start(self, cursor: Cursor, log_start: int) -> int:
+        """Answers where the source's log starts, asked for once more if it moved: what is below is deleted on the mirror."""
+        known = max(self._starts.get(cursor.key, 0), cursor.core.log_start)
+        if log_start <= known:
+            return log_start
+        partition = cursor.source_topic, cursor.index
+        found = (await logs.log_starts(self._cluster, self.node, [partition]))[partition]
+        if found.error:
+            return min(known, log_start)
+        self._starts[cursor.key] = min(found.offset, log_start)
+        return self._starts[cursor.key]
 
     async def _look_at_ends(self, cursors: list[Cursor]) -> None:
         """Finds out why the source has nothing at an offset: truncated, or deleted before it was mirrored."""
