@@ -97,6 +97,7 @@ class MirrorTopics:
                         reason="MIRROR_TOPIC_EXISTS",
                     )
                 return await self._complete_or_go_on(existing)
+            self._check_link(link)  # it may have been deleted while this waited
             source = await self._source(self._plane[link.name].inbound.source, spec.source_topic)
             mirror, detached = await self._plan(spec, name, client_token, link, source)
             if validate_only:
