@@ -7,7 +7,7 @@ import pytest
 
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.mirror.batches import Refusal
-from clusterlink_engine.mirror.topics import Grow, Sighting, judge_mirror, judge_source
+from clusterlink_engine.mirror.topics import MOST_PARTITIONS, Grow, Sighting, judge_mirror, judge_source
 from clusterlink_engine.model import names, properties, topic_settings
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec, check_start_offset
 from clusterlink_engine.model.states import MirrorError
@@ -367,3 +367,9 @@ def test_a_mirror_topic_is_judged(sighting: Sighting, said: str | None) -> None:
         assert found is not None
         assert found.error is MirrorError.MIRROR_TOPIC_CHANGED
         assert said in found.message
+
+
+def test_a_source_does_not_decide_alone_how_many_partitions_are_made() -> None:
+    many = Sighting(True, "id", 1_000_000, 0.0)
+    assert judge_source("orders", "id", 3, many, patience=10.0) == Grow(MOST_PARTITIONS)
+    assert judge_source("orders", "id", MOST_PARTITIONS, many, patience=10.0) is None
