@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.reaching import require_a_broker
 from clusterlink_engine.control.runtime import open_remote
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.workforce import Workforce
@@ -229,10 +230,11 @@ class Links:
             FailedPreconditionError: It is not the cluster that it should be.
             KafkaError: It cannot be reached; the reason is for the bootstrap servers' field.
         """
-        cluster = open_remote(remote, spec.config)
+        cluster = open_remote(remote, spec.config, _CONNECT_SECONDS / 2)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 metadata = await cluster.metadata([])
+                await require_a_broker(cluster, metadata, _BOOTSTRAP)
         except WrongClusterError as error:
             raise FailedPreconditionError(
                 str(error), field="link.remote_cluster.cluster_id", reason="WRONG_CLUSTER"

@@ -31,6 +31,7 @@ from clusterlink_engine.wire.tls import Contexts
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
 NO_TOPIC_ID = "0" * 32
+_ANY = -1  # stands for the node id of any broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,30 @@ class Cluster:
             raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
         return await self._open(*address, frames)
 
+    async def open_any(self) -> Connection:
+        """Opens a connection of the caller's own to whichever broker has one: every address once, in random order.
+
+        Raises:
+            KafkaError: None can be reached.
+        """
+        addresses = list(dict.fromkeys([*self._bootstrap, *self._brokers.values()]))
+        random.shuffle(addresses)
+        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
+        for host, port in addresses:
+            try:
+                return await self._open(host, port)
+            except KafkaError as failure:
+                error = failure
+        raise error
+
+    async def reach(self, host: str, port: int) -> None:
+        """Connects to an address and authenticates there, and closes that again.
+
+        Raises:
+            KafkaError: It cannot be reached, or refuses.
+        """
+        (await self._open(host, port)).close()
+
     def ask_another(self) -> None:
         """Asks another broker from the next time on, if there is one: this one may be cut off and out of date."""
         connection, self._bootstrapped = self._bootstrapped, None
@@ -199,20 +224,11 @@ class Cluster:
             )
 
     async def _any(self) -> Connection:
-        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order."""
-        if self._bootstrapped is not None and self._bootstrapped.is_open:
+        """Answers a connection to whichever broker has one, else bootstraps."""
+        async with self._locks.setdefault(_ANY, asyncio.Lock()):  # else several callers would make one each
+            if self._bootstrapped is None or not self._bootstrapped.is_open:
+                self._bootstrapped = await self.open_any()
             return self._bootstrapped
-        addresses = list(dict.fromkeys([*self._bootstrap, *self._brokers.values()]))
-        random.shuffle(addresses)
-        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
-        for host, port in addresses:
-            try:
-                self._bootstrapped = await self._open(host, port)
-            except KafkaError as failure:
-                error = failure
-            else:
-                return self._bootstrapped
-        raise error
 
     async def _controlled(self, node: int) -> Connection:
         async with self._locks.setdefault(node, asyncio.Lock()):
