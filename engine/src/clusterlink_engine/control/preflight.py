@@ -20,6 +20,9 @@ from clusterlink_engine.wire.brokers import topic_settings
 
 DEFAULT_SECONDS = 10.0
 
+# So many checks are made at the same time, with connections of their own: others wait.
+_AT_ONCE = 4
+
 _MAX_MESSAGE_BYTES = "max.message.bytes"
 _NOTHING = Subject()
 
@@ -48,6 +51,7 @@ class Preflight:
 
     def __init__(self, engine: Surroundings) -> None:
         self._engine = engine
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def check(self, link: Link, topics: Collection[str], *, seconds: float = DEFAULT_SECONDS) -> list[Check]:
         """Looks at everything that a link needs, as it is configured; it need not exist.
@@ -57,6 +61,10 @@ class Preflight:
             topics: Source topics that are mirrored, or shall be.
             seconds: Until when there is an answer; what is not known by then is UNKNOWN.
         """
+        async with self._room:
+            return await self._check(link, topics, seconds)
+
+    async def _check(self, link: Link, topics: Collection[str], seconds: float) -> list[Check]:
         engine = self._engine
         remote = Inspection(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, seconds)
         local = Inspection(Side.LOCAL, engine.bootstrap_servers, engine.security, seconds)
