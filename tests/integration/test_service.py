@@ -71,7 +71,7 @@ def test_it_needs_neither_root_nor_a_place_to_write(
     assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
     assert status["NoNewPrivs"] == "1"
     mounts = Path(f"/proc/{service.pid}/mounts").read_text()
-    assert re.search(r"^\S+ / \S+ ro,", mounts, re.M)
+    assert re.search(r"^\S+ / \S+ ro,", mounts, re.MULTILINE)
     topics.create(source_cluster.bootstrap_servers, topic_name)
     produce.write(source_cluster.bootstrap_servers, topic_name, produce.varied(100))
     service.create_link("link", source_cluster.bootstrap_servers)

@@ -14,13 +14,15 @@ UID = 64123
 
 _PREFIX = ["unshare", "--mount", "--propagation", "private"]
 
-# From here on no page can be made executable that was written to, and the user cannot be anybody else (prctl(2)).
-_LOCKED = "import ctypes, os, sys; c = ctypes.CDLL(None); assert c.prctl(65, 1, 0, 0, 0) == 0; os.execv(sys.argv[1], sys.argv[1:])"
+# What was written to memory cannot be executed from here on (PR_SET_MDWE of prctl(2)).
+_LOCKED = (
+    "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def is_possible() -> bool:
     """Tells whether this process may make such others."""
-    return subprocess.run([*_PREFIX, "true"], capture_output=True).returncode == 0  # noqa: S603
+    return subprocess.run([*_PREFIX, "true"], check=False, capture_output=True).returncode == 0
 
 
 def command(
@@ -66,7 +68,7 @@ def _open(needs: Sequence[Path] | dict[Path, None]) -> list[str]:
     for number, (top, paths) in enumerate(closed.items()):
         hold = f"/mnt/hold-{number}"
         lines += [
-            f"mount -t tmpfs -o mode=0755 none /mnt",
+            "mount -t tmpfs -o mode=0755 none /mnt",
             f"mkdir {hold}",
             f"mount --bind {shlex.quote(str(top))} {hold}",
         ]

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def _run(channel: grpc.Channel, options: argparse.Namespace) -> int:  # noqa: ARG001 - as all commands
-    stub: Any = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call] # the stubs lack it
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
     serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     print("SERVING" if serving else "NOT_SERVING")
