@@ -13,6 +13,8 @@ from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
 
 _ROOT = Path(__file__).parents[2]
+# Hidden by an empty one for this process alone; the names of sockets have little room.
+_RUNTIME = Path("/media")
 _UNIT = _ROOT / "engine/deploy/clusterlink@.service"
 
 
@@ -20,12 +22,12 @@ class Service(EngineProcess):
     """An engine as systemd would run it."""
 
     def __init__(self, local_bootstrap: str, directory: Path, place: Path) -> None:
-        """Describes it; `place` is where systemd would put credentials, and the directory for sockets."""
+        """Describes it; `place` is where systemd would put credentials."""
         super().__init__(local_bootstrap, directory)
         self._place = place
-        self._credentials, self._runtime = place / "credentials", place / "runtime"
-        for made in (self._credentials, self._runtime):
-            made.mkdir()
+        self._credentials = place / "credentials"
+        for made in (place, self._credentials):
+            made.mkdir(mode=0o755)
         # The unit says where the key is, so the settings do not.
         settings = re.sub(r"(?m)^key_file = .*\n", "", self.config_file.read_text())
         for name, text in (("clusterlink.toml", settings), ("state.key", self.key_file.read_text())):
@@ -43,13 +45,11 @@ class Service(EngineProcess):
         variables = [self._filled(value) for key, _, value in lines if key == "Environment"]
         program, *arguments = start.split()
         installed = str(_ROOT / ".venv/bin" / Path(program).name)
-        environment = {**dict(variable.split("=", 1) for variable in variables), "TMPDIR": str(self._runtime)}
-        return namespace.command(
-            [installed, *arguments], environment, writable=self._runtime, needs=[_ROOT, self._place]
-        )
+        environment = {**dict(variable.split("=", 1) for variable in variables), "TMPDIR": str(_RUNTIME)}
+        return namespace.command([installed, *arguments], environment, writable=_RUNTIME, needs=[_ROOT, self._place])
 
     def _filled(self, value: str) -> str:
-        return value.replace("%d", str(self._credentials)).replace("%t/clusterlink", str(self._runtime))
+        return value.replace("%d", str(self._credentials)).replace("%t/clusterlink", str(_RUNTIME))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def service(destination_cluster: KafkaCluster, log_directory: Path, tmp_path: Pa
     """An engine of nobody."""
     if not namespace.is_possible():
         pytest.skip("only root can take rights away from others, and not in every container")
-    running = Service(destination_cluster.bootstrap_servers, log_directory, tmp_path)
+    running = Service(destination_cluster.bootstrap_servers, log_directory, tmp_path / "place")
     yield running
     running.close()
 
