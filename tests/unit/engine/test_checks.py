@@ -11,7 +11,7 @@ from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.resources import AclSync, ConsumerOffsetSync, Link, LinkMode, RemoteCluster
 from clusterlink_engine.model.rights import RIGHTS, Feature, Right, Scope, needed
 from clusterlink_engine.security import Sasl, Security, Tls
-from clusterlink_engine.wire.attempts import _ATTEMPTS, verdict
+from clusterlink_engine.wire.attempts import ATTEMPTED, verdict
 from clusterlink_engine.wire.codes import Code
 
 _REMOTE = RemoteCluster(bootstrap_servers=("a:1",), cluster_id="")
@@ -39,7 +39,7 @@ def test_a_link_needs_what_its_features_need(values: dict[str, object], features
 def test_every_right_can_be_tried() -> None:
     """Or is one on the cluster itself, which tells what may be done with it."""
     tried = {(right.scope.resource_type, right.operation) for right in RIGHTS if right.scope is not Scope.CLUSTER}
-    assert tried == set(_ATTEMPTS)
+    assert tried == set(ATTEMPTED)
 
 
 def test_an_answer_that_says_nothing_of_rights_is_no_right() -> None:

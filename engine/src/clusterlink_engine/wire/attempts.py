@@ -244,3 +244,6 @@ _ATTEMPTS: Mapping[tuple[AclResourceType, AclOperation], Callable[[Cluster, list
     (AclResourceType.GROUP, AclOperation.READ): _read_groups,
     (AclResourceType.TRANSACTIONAL_ID, AclOperation.WRITE): _write_transactions,
 }
+
+# What can be attempted.
+ATTEMPTED = tuple(_ATTEMPTS)
