@@ -37,7 +37,7 @@ def test_what_may_still_be_made_is_a_warning(terraform: Terraform, fake_engine: 
         "Link cannot be created yet",
         "advertised brokers",
         "why-not",
-        "Link lacks rights",
+        "Link lacks something",
         "kafka-acls.sh --add",
     ):
         assert words in planned.output
@@ -47,10 +47,10 @@ def test_what_may_still_be_made_is_a_warning(terraform: Terraform, fake_engine: 
     assert fake_engine.calls.count("CheckNewLink") == asked  # of a link that is there nobody asks at plan
 
 
-def test_another_cluster_is_an_error(terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_a_wrong_cluster_is_an_error(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.checks = [missing("cluster id", required=True)]
     terraform.write(CONFIG)
-    assert terraform.plan().error("Another remote cluster", "why-not")
+    assert terraform.plan().error("Wrong remote cluster", "why-not")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import time
 
-from clusterlink_engine.control.reaching import HOW_TO_ADVERTISE, Address, reach_all, unreached
+from clusterlink_engine.control.reaching import HOW_TO_ADVERTISE, Address, advertised, reach_all, unreached
 from clusterlink_engine.control.subjects import Subject
 from clusterlink_engine.errors import AuthenticationFailedError, BrokerRefusedError, KafkaError, Side
 from clusterlink_engine.model.acls import AclFilter
@@ -214,11 +214,11 @@ class Inspection:
 
     async def _advertised(self, row: Check) -> Check:
         self.metadata = await self._connected.metadata([])
-        addresses = list(self.metadata.brokers.values())
+        addresses = advertised(self.metadata)
         results = await reach_all(self._connected, addresses)
         failures = unreached(self.metadata, results)
         if not failures:
-            return row.found(Status.PRESENT, ", ".join(f"{host}:{port}" for host, port in sorted(set(addresses))))
+            return row.found(Status.PRESENT, ", ".join(f"{host}:{port}" for host, port in sorted(addresses)))
         found = row.found(Status.MISSING, f"{failures} {HOW_TO_ADVERTISE[0].upper()}{HOW_TO_ADVERTISE[1:]}.")
         # While one can be reached, a link can begin.
         return found if all(results.values()) else found.optional()

@@ -8,6 +8,9 @@ from clusterlink_engine.wire.cluster import Cluster, Metadata
 
 Address = tuple[str, int]
 
+# So many connections are tried at once, whatever a cluster says of itself.
+_MOST = 200
+
 HOW_TO_ADVERTISE = (
     "a broker tells its clients to connect to its advertised.listeners, so those names and ports must lead to it from where "
     "the engine runs"
@@ -29,8 +32,8 @@ async def reach_all(cluster: Cluster, addresses: Collection[Address]) -> dict[Ad
 
 
 def advertised(metadata: Metadata) -> dict[Address, int]:
-    """Answers where the brokers of a cluster say that they are."""
-    return {address: node for node, address in sorted(metadata.brokers.items())}
+    """Answers where the brokers of a cluster say that they are; the first ones if there are very many."""
+    return {address: node for node, address in sorted(metadata.brokers.items())[:_MOST]}
 
 
 def unreached(metadata: Metadata, results: dict[Address, KafkaError | None]) -> str:

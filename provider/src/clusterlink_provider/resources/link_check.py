@@ -1,6 +1,6 @@
 """What a new link lacks at the two clusters, told at plan.
 
-As warnings: users, rights and brokers may be made by the same run. Only another cluster than the configuration says stays one.
+As warnings: users, rights and brokers may be made by the same run. A wrong cluster is an error: it stays one.
 """
 
 import logging
@@ -44,7 +44,7 @@ def tell(diagnostics: Diagnostics, name: str, missing: Sequence[v1.LinkCheck]) -
     for check in missing:
         if check.check == _IDENTITY:
             diagnostics.error(
-                "Another remote cluster", f"The remote cluster of the link {name}: {check.detail}.", _BROKERS
+                "Wrong remote cluster", f"The remote cluster of the link {name}: {check.detail}.", _BROKERS
             )
     required = [check for check in missing if check.required and check.check != _IDENTITY]
     others = [check for check in missing if not check.required]
@@ -56,7 +56,7 @@ def tell(diagnostics: Diagnostics, name: str, missing: Sequence[v1.LinkCheck]) -
         )
     if others:
         diagnostics.warning(
-            "Link lacks rights",
+            "Link lacks something",
             f"The link {name} will be created, and what needs these will not work until they are given "
             f"(`clusterlink link check {name}`):\n\n{_rows(others)}",
             _BROKERS,
