@@ -31,7 +31,6 @@ from clusterlink_engine.wire.tls import Contexts
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
 NO_TOPIC_ID = "0" * 32
-_ANY = -1  # stands for the node id of any broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +223,15 @@ class Cluster:
             )
 
     async def _any(self) -> Connection:
-        """Answers a connection to whichever broker has one, else bootstraps."""
-        async with self._locks.setdefault(_ANY, asyncio.Lock()):  # else several callers would make one each
-            if self._bootstrapped is None or not self._bootstrapped.is_open:
-                self._bootstrapped = await self.open_any()
+        """Answers a connection to whichever broker has one, else bootstraps. Nobody waits for an address that others try."""
+        if self._bootstrapped is not None and self._bootstrapped.is_open:
             return self._bootstrapped
+        connection = await self.open_any()
+        if self._bootstrapped is not None and self._bootstrapped.is_open:  # somebody else was quicker
+            connection.close()
+            return self._bootstrapped
+        self._bootstrapped = connection
+        return connection
 
     async def _controlled(self, node: int) -> Connection:
         async with self._locks.setdefault(node, asyncio.Lock()):
