@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from clusterlink_engine.model import topic_settings
 from clusterlink_engine.model.properties import ATTRIBUTES, PROPERTIES
+from clusterlink_engine.model.rights import RIGHTS
 from clusterlink_engine.settings import Settings
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
@@ -47,7 +48,25 @@ def render() -> str:
     lines += ["The source's if `topic_config_sync.include` names them, or if it names none:", ""]
     lines += [_names(topic_settings.CONFIGURABLE), "", "While mirroring, whatever the source has:", ""]
     lines += ["| setting | value |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in topic_settings.FORCED.items()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rights()])
+
+
+def _rights() -> list[str]:
+    """Answers the table of the rights that links need."""
+    lines = [
+        "## Rights",
+        "",
+        "What each does, how they are given and how they are checked: [security.md](security.md#least-rights).",
+    ]
+    lines += ["", "| cluster | on | operations | needed by |", "|---|---|---|---|"]
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for right in RIGHTS:
+        text = f"`{right.operation.name}`" + (f" ({right.why})" if right.why else "")
+        rows.setdefault((right.side, right.scope, right.feature), []).append(text)
+    lines += [
+        f"| {side} | {scope} | {', '.join(rights)} | {feature} |" for (side, scope, feature), rights in rows.items()
+    ]
+    return [*lines, ""]
 
 
 def _table() -> list[str]:

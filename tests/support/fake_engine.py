@@ -37,8 +37,8 @@ class FakeEngine:
 
     `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not. What takes several
     steps (promote, failover, reverse, restore) takes one at each reading of the mirror topic, none while `waits_for` is set;
-    `truncations` is what a restore discards, `disposals` what became of the topics of deleted mirror topics. With a
-    `certificate` it speaks TLS; with a `token` it answers nobody who has not got it.
+    `checks` is what a check of a link answers, `truncations` what a restore discards, `disposals` what became of the topics
+    of deleted mirror topics. With a `certificate` it speaks TLS; with a `token` it answers nobody who has not got it.
     """
 
     version: str = "0.1.0"
@@ -53,6 +53,7 @@ class FakeEngine:
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     passwords: dict[str, list[str]] = field(default_factory=dict)
     disposals: dict[str, v1.TopicDisposal.ValueType] = field(default_factory=dict)
+    checks: list[v1.LinkCheck] = field(default_factory=list)
     waits_for: str = ""
     truncations: list[v1.PartitionTruncation] = field(default_factory=list)
     local_bootstrap: str = "127.0.0.1:19092"
@@ -80,7 +81,8 @@ class FakeEngine:
                 rpc.handlers(
                     services["LinkService"],
                     self._methods(
-                        *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink")
+                        *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink"),
+                        *("CheckLink", "CheckNewLink"),
                     ),
                 ),
                 rpc.handlers(
@@ -152,6 +154,12 @@ class FakeEngine:
     def _get_engine(self, _request: v1.GetEngineRequest) -> v1.Engine:
         limits = v1.Limits(max_links=self.max_links, min_sync_interval_ms=self.min_sync_interval_ms)
         return v1.Engine(version=self.version, local_cluster_id="local-cluster", limits=limits, instance_id="fake")
+
+    def _check_link(self, _request: v1.CheckLinkRequest) -> v1.CheckLinkResponse:
+        return v1.CheckLinkResponse(checks=self.checks)
+
+    def _check_new_link(self, _request: v1.CheckNewLinkRequest) -> v1.CheckLinkResponse:
+        return v1.CheckLinkResponse(checks=self.checks)
 
     def _create_link(self, request: v1.CreateLinkRequest) -> v1.Link:
         wanted = request.link

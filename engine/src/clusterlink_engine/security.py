@@ -76,6 +76,11 @@ class Tls(Section):
         """
         return pem.Pems(**{part: self._text(part) for part in _PARTS})
 
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the engine has a certificate of its own to show."""
+        return self._is_given("certificate")
+
     def _is_given(self, part: str) -> bool:
         return bool(getattr(self, f"{part}_pem"))
 

@@ -123,6 +123,15 @@ class EngineClient:
         request.update_mask.paths.extend(mask)
         return self._link(self._links.UpdateLink, request, seconds, f"update the link {link.name}")
 
+    def check_new_link(self, link: v1.Link, *, seconds: int, answer_seconds: float) -> Sequence[v1.LinkCheck]:
+        """Looks at what a link needs that is not created, for so many whole seconds; the answer may take some more."""
+        request = v1.CheckNewLinkRequest(link=link, timeout_ms=seconds * 1000)
+        what = f"check the link {link.name}"
+        answer: v1.CheckLinkResponse = self._call(
+            self._links.CheckNewLink, request, seconds + answer_seconds, what, retry=False
+        )
+        return answer.checks
+
     def set_link_paused(self, name: str, paused: bool, *, seconds: float) -> v1.Link:
         """Pauses or resumes a link."""
         if paused:

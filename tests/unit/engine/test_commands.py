@@ -68,6 +68,36 @@ def terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
 
 
+def test_checking_a_link_prints_a_table_and_the_commands_that_mend_it(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.checks = [
+        v1.LinkCheck(
+            check="bootstrap servers",
+            side=v1.LINK_SIDE_REMOTE,
+            needed_by="mirroring",
+            status=v1.CHECK_STATUS_PRESENT,
+            required=True,
+        ),
+        v1.LinkCheck(check="clock", side=v1.LINK_SIDE_LOCAL, needed_by="mirroring", status=v1.CHECK_STATUS_UNKNOWN),
+    ]
+    assert run("link", "check", "dr") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["CHECK", "CLUSTER", "NEEDED", "BY", "STATUS", "DETAIL"],
+        ["bootstrap", "servers", "remote", "mirroring", "PRESENT"],
+        ["clock", "local", "mirroring", "UNKNOWN"],
+    ]
+    missing = v1.LinkCheck(check="READ on source topics", status=v1.CHECK_STATUS_MISSING, command="kafka-acls.sh --add")
+    engine.checks += [missing, missing]  # by one command
+    assert run("link", "check", "new", "--remote-bootstrap-server", "a:1", "--topic", "orders") == 1
+    assert capsys.readouterr().out.endswith("\n\nWhat is missing can be given by:\nkafka-acls.sh --add\n")
+    assert engine.calls[-2:] == ["CheckLink", "CheckNewLink"]
+    assert run("link", "check", "dr", "-o", "json") == 1
+    assert [row["required"] for row in json.loads(capsys.readouterr().out)["checks"]] == [True, False, False, False]
+    assert run("link", "check", "new", "--mode", "BIDIRECTIONAL") == 2
+    assert "--remote-bootstrap-server" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("verb", "state"), [("reverse-and-start", "ACTIVE"), ("reverse-and-pause", "PAUSED")])
 def test_reversing_waits_until_the_direction_is_turned(
     engine: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str, state: str

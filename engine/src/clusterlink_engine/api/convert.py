@@ -8,12 +8,14 @@ from pydantic import ValidationError
 
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
+from clusterlink_engine.control.preflight import DEFAULT_SECONDS
 from clusterlink_engine.control.restoring import Truncation
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.control.write_guard import WriteGuardWay
-from clusterlink_engine.errors import InvalidArgumentError, KafkaError
+from clusterlink_engine.errors import InvalidArgumentError, KafkaError, Side
 from clusterlink_engine.mirror.partition import Phase
 from clusterlink_engine.model.acls import AclFilter, make_acl_filter
+from clusterlink_engine.model.checks import Check
 from clusterlink_engine.model.filters import Filter, make_filter
 from clusterlink_engine.model.resources import (
     DEFAULT_ACL_SYNC_MS,
@@ -96,6 +98,35 @@ def link_spec(message: v1.Link) -> LinkSpec:
             filters=_filters(message.auto_create_mirror_topics.filters, "link.auto_create_mirror_topics.filters"),
         ),
         config=dict(message.config),
+    )
+
+
+def check_seconds(timeout_ms: int) -> float:
+    """Reads until when a check is to answer.
+
+    Raises:
+        InvalidArgumentError: The time is too short, or too long.
+    """
+    if timeout_ms and not 1000 <= timeout_ms <= 60_000:
+        raise InvalidArgumentError("A check takes 1000 to 60000 ms.", field="timeout_ms")
+    return timeout_ms / 1000 or DEFAULT_SECONDS
+
+
+def checks(rows: Iterable[Check]) -> v1.CheckLinkResponse:
+    """Answers what a check of a link has found."""
+    return v1.CheckLinkResponse(
+        checks=[
+            v1.LinkCheck(
+                check=row.name,
+                side=v1.LINK_SIDE_LOCAL if row.side is Side.LOCAL else v1.LINK_SIDE_REMOTE,
+                needed_by=row.needed_by,
+                status=v1.CheckStatus.Value(f"CHECK_STATUS_{row.status}"),
+                detail=row.detail,
+                command=row.command,
+                required=row.is_required,
+            )
+            for row in rows
+        ]
     )
 
 

@@ -200,7 +200,17 @@ class Server:
         async def resume(request: v1.ResumeLinkRequest) -> v1.Link:
             return answer(await links.resume(request.name))
 
+        async def check(request: v1.CheckLinkRequest) -> v1.CheckLinkResponse:
+            seconds = convert.check_seconds(request.timeout_ms)
+            return convert.checks(await links.check(request.name, request.source_topics, seconds))
+
+        async def check_new(request: v1.CheckNewLinkRequest) -> v1.CheckLinkResponse:
+            spec, seconds = convert.link_spec(request.link), convert.check_seconds(request.timeout_ms)
+            return convert.checks(await links.check_new(spec, request.source_topics, seconds))
+
         return {
+            "CheckLink": check,
+            "CheckNewLink": check_new,
             "CreateLink": create,
             "GetLink": get,
             "ListLinks": list_all,

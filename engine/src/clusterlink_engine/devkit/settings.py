@@ -20,12 +20,14 @@ class Listener:
         certificate: What the brokers show: PEM, with the intermediate certificates after it. With TLS only.
         key: Its private key, PEM.
         client_ca: PEM; if given, clients must show a certificate of this authority.
+        advertised: Where brokers say that it is, if that is somewhere else.
     """
 
     protocol: str
     certificate: str = ""
     key: str = field(default="", repr=False)
     client_ca: str = ""
+    advertised: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,15 @@ def listening(address: Address, listeners: Mapping[str, Listener]) -> dict[str, 
     """
     open_to = [f"PLAINTEXT://127.0.0.1:{address.port}"]
     open_to += [f"{name}://127.0.0.1:{address.ports[name]}" for name in listeners]
+    told = [
+        f"{name}://{listener.advertised}" if listener.advertised else way
+        for (name, listener), way in zip(listeners.items(), open_to[1:], strict=True)
+    ]
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     protocols |= {name: listener.protocol for name, listener in listeners.items()}
     settings: dict[str, Value] = {
         "listeners": ",".join([*open_to, f"CONTROLLER://127.0.0.1:{address.controller_port}"]),
-        "advertised.listeners": ",".join(open_to),
+        "advertised.listeners": ",".join([open_to[0], *told]),
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
     }
     for name, listener in listeners.items():

@@ -173,6 +173,32 @@ class Cluster:
             raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
         return await self._open(*address, frames)
 
+    async def open_any(self) -> Connection:
+        """Opens a connection of the caller's own to whichever broker has one: every address once, in random order.
+
+        Raises:
+            WrongClusterError: None leads to this cluster, and one to another.
+            KafkaError: None leads anywhere.
+        """
+        told = [address for address in self._brokers.values() if address not in self._bootstrap]
+        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
+        random.shuffle(addresses)
+        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
+        for host, port in addresses:
+            try:
+                return await self._open(host, port)
+            except KafkaError as failure:
+                error = error if isinstance(error, WrongClusterError) else failure
+        raise error
+
+    async def reach(self, host: str, port: int) -> None:
+        """Connects to an address and authenticates there, and closes that again.
+
+        Raises:
+            KafkaError: It cannot be reached, or refuses.
+        """
+        (await self._open(host, port)).close()
+
     def ask_another(self) -> None:
         """Asks another broker from the next time on, if there is one: this one may be cut off and out of date."""
         connection, self._bootstrapped = self._bootstrapped, None
@@ -222,26 +248,15 @@ class Cluster:
             )
 
     async def _any(self) -> Connection:
-        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order.
-
-        Raises:
-            WrongClusterError: None leads to this cluster, and one to another.
-            KafkaError: None leads anywhere.
-        """
+        """Answers a connection to whichever broker has one, else bootstraps. Nobody waits for an address that others try."""
         if self._bootstrapped is not None and self._bootstrapped.is_open:
             return self._bootstrapped
-        told = [address for address in self._brokers.values() if address not in self._bootstrap]
-        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
-        random.shuffle(addresses)
-        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
-        for host, port in addresses:
-            try:
-                self._bootstrapped = await self._open(host, port)
-            except KafkaError as failure:
-                error = error if isinstance(error, WrongClusterError) else failure
-            else:
-                return self._bootstrapped
-        raise error
+        connection = await self.open_any()
+        if self._bootstrapped is not None and self._bootstrapped.is_open:  # somebody else was quicker
+            connection.close()
+            return self._bootstrapped
+        self._bootstrapped = connection
+        return connection
 
     async def _controlled(self, node: int) -> Connection:
         async with self._locks.setdefault(node, asyncio.Lock()):

@@ -9,7 +9,7 @@ from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext
-from clusterlink_provider.resources import link_convert, link_security
+from clusterlink_provider.resources import link_check, link_convert, link_security
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session
 
@@ -156,6 +156,7 @@ def _ask_engine(context: PlanContext[Session], session: Session, planned: Object
     try:
         if prior is None:
             session.client.create_link(message, token="", seconds=READ_SECONDS, validate_only=True)
+            link_check.plan(context, session, message)
         elif mask:
             session.client.update_link(message, mask, seconds=READ_SECONDS, validate_only=True)
     except EngineError as error:

@@ -148,6 +148,52 @@ WRITE_GUARD_DETECTION_ONLY: WriteGuard.ValueType  # 2
 """Who has the right can write. It is noticed, and the mirror topic becomes FAILED."""
 global___WriteGuard = WriteGuard
 
+class _LinkSide:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LinkSideEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LinkSide.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LINK_SIDE_UNSPECIFIED: _LinkSide.ValueType  # 0
+    LINK_SIDE_LOCAL: _LinkSide.ValueType  # 1
+    LINK_SIDE_REMOTE: _LinkSide.ValueType  # 2
+
+class LinkSide(_LinkSide, metaclass=_LinkSideEnumTypeWrapper): ...
+
+LINK_SIDE_UNSPECIFIED: LinkSide.ValueType  # 0
+LINK_SIDE_LOCAL: LinkSide.ValueType  # 1
+LINK_SIDE_REMOTE: LinkSide.ValueType  # 2
+global___LinkSide = LinkSide
+
+class _CheckStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CheckStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CheckStatus.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CHECK_STATUS_UNSPECIFIED: _CheckStatus.ValueType  # 0
+    CHECK_STATUS_PRESENT: _CheckStatus.ValueType  # 1
+    """As it must be."""
+    CHECK_STATUS_MISSING: _CheckStatus.ValueType  # 2
+    """What needs it does not work."""
+    CHECK_STATUS_WARNING: _CheckStatus.ValueType  # 3
+    """It works, but in a way that may not be wanted."""
+    CHECK_STATUS_UNKNOWN: _CheckStatus.ValueType  # 4
+    """It could not be found out; the detail says why."""
+
+class CheckStatus(_CheckStatus, metaclass=_CheckStatusEnumTypeWrapper): ...
+
+CHECK_STATUS_UNSPECIFIED: CheckStatus.ValueType  # 0
+CHECK_STATUS_PRESENT: CheckStatus.ValueType  # 1
+"""As it must be."""
+CHECK_STATUS_MISSING: CheckStatus.ValueType  # 2
+"""What needs it does not work."""
+CHECK_STATUS_WARNING: CheckStatus.ValueType  # 3
+"""It works, but in a way that may not be wanted."""
+CHECK_STATUS_UNKNOWN: CheckStatus.ValueType  # 4
+"""It could not be found out; the detail says why."""
+global___CheckStatus = CheckStatus
+
 class _MirrorTopicState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -932,6 +978,114 @@ class ResumeLinkRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
 global___ResumeLinkRequest = ResumeLinkRequest
+
+@typing.final
+class CheckLinkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SOURCE_TOPICS_FIELD_NUMBER: builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    timeout_ms: builtins.int
+    """When an answer is needed, in milliseconds: 1000 to 60000; 0 stands for 10000."""
+    @property
+    def source_topics(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Source topics that shall be mirrored; those that are mirrored already are looked at in any case. So are those that the
+        link's filters select.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        source_topics: collections.abc.Iterable[builtins.str] | None = ...,
+        timeout_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "source_topics", b"source_topics", "timeout_ms", b"timeout_ms"]) -> None: ...
+
+global___CheckLinkRequest = CheckLinkRequest
+
+@typing.final
+class CheckNewLinkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: builtins.int
+    SOURCE_TOPICS_FIELD_NUMBER: builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    timeout_ms: builtins.int
+    @property
+    def link(self) -> global___Link: ...
+    @property
+    def source_topics(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in CheckLinkRequest."""
+
+    def __init__(
+        self,
+        *,
+        link: global___Link | None = ...,
+        source_topics: collections.abc.Iterable[builtins.str] | None = ...,
+        timeout_ms: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["link", b"link"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "source_topics", b"source_topics", "timeout_ms", b"timeout_ms"]) -> None: ...
+
+global___CheckNewLinkRequest = CheckNewLinkRequest
+
+@typing.final
+class CheckLinkResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKS_FIELD_NUMBER: builtins.int
+    @property
+    def checks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LinkCheck]: ...
+    def __init__(
+        self,
+        *,
+        checks: collections.abc.Iterable[global___LinkCheck] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checks", b"checks"]) -> None: ...
+
+global___CheckLinkResponse = CheckLinkResponse
+
+@typing.final
+class LinkCheck(google.protobuf.message.Message):
+    """One thing that a link needs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: builtins.int
+    SIDE_FIELD_NUMBER: builtins.int
+    NEEDED_BY_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    check: builtins.str
+    """What was looked at, as "advertised brokers" or "READ on source topics"."""
+    side: global___LinkSide.ValueType
+    needed_by: builtins.str
+    """What needs it, as "mirroring" or "consumer offset sync"."""
+    status: global___CheckStatus.ValueType
+    detail: builtins.str
+    command: builtins.str
+    """Mends it; empty if no command does."""
+    required: builtins.bool
+    """Whether the link is not created while it is MISSING."""
+    def __init__(
+        self,
+        *,
+        check: builtins.str = ...,
+        side: global___LinkSide.ValueType = ...,
+        needed_by: builtins.str = ...,
+        status: global___CheckStatus.ValueType = ...,
+        detail: builtins.str = ...,
+        command: builtins.str = ...,
+        required: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["check", b"check", "command", b"command", "detail", b"detail", "needed_by", b"needed_by", "required", b"required", "side", b"side", "status", b"status"]) -> None: ...
+
+global___LinkCheck = LinkCheck
 
 @typing.final
 class MirrorTopic(google.protobuf.message.Message):
