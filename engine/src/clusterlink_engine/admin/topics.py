@@ -27,7 +27,8 @@ from clusterlink_engine.errors import (
     KafkaError,
     Side,
 )
-from clusterlink_engine.security import Security, changed_settings
+from clusterlink_engine.librdkafka import changed_settings
+from clusterlink_engine.security import Security
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as LibraryError
 
 from clusterlink_engine.errors import StateError, StateFencedError, StateTooNewError, StateUnavailableError
+from clusterlink_engine.librdkafka import changed_settings
 from clusterlink_engine.model.resources import Stored
-from clusterlink_engine.security import changed_settings
 from clusterlink_engine.settings import LocalCluster
 from clusterlink_engine.settings import State as StateSettings
 from clusterlink_engine.store.keyring import HOW_TO_MAKE_ONE, load_keyring

@@ -23,7 +23,7 @@ from clusterlink_engine.errors import (
 )
 from clusterlink_engine.security import Security, Tls
 from clusterlink_engine.settings import parse_address
-from clusterlink_engine.wire.auth import authenticate
+from clusterlink_engine.wire.auth import Authenticator
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
@@ -81,7 +81,7 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._sasl = security.sasl
+        self._authenticator = Authenticator(security.sasl, side) if security.sasl is not None else None
         self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
@@ -226,8 +226,8 @@ class Cluster:
         connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames, tls=tls)
         try:
             connection.versions = await self._api_versions(connection)
-            if self._sasl is not None:
-                await authenticate(connection, self._sasl)
+            if self._authenticator is not None:
+                await self._authenticator.authenticate(connection)
         except BaseException:
             connection.close()
             raise
