@@ -155,7 +155,13 @@ def test_wrong_tokens_are_named_with_their_side(
     refused = r'of the remote cluster refused the token of the client "mirror" \(OAUTHBEARER\): .*invalid_token'
     missing = r"There is no token for 127\.0\.0\.1:\d+ of the remote cluster: "
     endpoint = missing + r"the token endpoint http://127\.0\.0\.1:\d+/token "
-    good, elsewhere = ways.client(server), ways.client(server, parameters={"audience": "somebody else"})
+
+    def good(name: str) -> dict[str, Any]:
+        return ways.client(
+            server, scope=name
+        )  # a definition of its own: an endpoint that failed is left in peace for a while
+
+    elsewhere = ways.client(server, parameters={"audience": "somebody else"})
     away = ways.client(server, token_endpoint_url=_AWAY)
     who = r"refused the client \(status 401; invalid_client: Who is it\?\)"
     # What is shown, what the endpoint answers, how long its tokens are good, and what is said.
@@ -163,11 +169,26 @@ def test_wrong_tokens_are_named_with_their_side(
         "wrong secret": (ways.client(server, "wrong-one"), None, 300.0, endpoint + who),
         "wrong audience": (elsewhere, None, 300.0, refused + r".*audience somebody else, subject mirror, good for"),
         # Kafka lets half a minute pass, for clocks that differ.
-        "expired": (good, None, -100.0, refused + r".*; the token has .*expired 1\d\d s ago"),
-        "redirect": (good, (302, {"Location": "/elsewhere"}, b""), 300.0, endpoint + "answers with a redirect"),
-        "rubbish": (good, (200, {}, b"<html>"), 300.0, endpoint + "answered without an access_token"),
-        "no token": (good, (200, {}, b'{"access_token": "a b"}'), 300.0, missing + "what was got as a token is none"),
-        "too long": (good, (200, {}, b"x" * 300_000), 300.0, endpoint + "cannot be reached: the answer is too long"),
+        "expired": (good("expired"), None, -100.0, refused + r".*; the token has .*expired 1\d\d s ago"),
+        "redirect": (
+            good("redirect"),
+            (302, {"Location": "/elsewhere"}, b""),
+            300.0,
+            endpoint + "answers with a redirect",
+        ),
+        "rubbish": (good("rubbish"), (200, {}, b"<html>"), 300.0, endpoint + "answered without an access_token"),
+        "no token": (
+            good("no token"),
+            (200, {}, b'{"access_token": "a b"}'),
+            300.0,
+            missing + "what was got as a token is none",
+        ),
+        "too long": (
+            good("too long"),
+            (200, {}, b"x" * 300_000),
+            300.0,
+            endpoint + "cannot be reached: the answer is too long",
+        ),
         "away": (away, None, 300.0, missing + f"the token endpoint {_AWAY} cannot be reached: Connection refused"),
     }
     try:
