@@ -28,8 +28,8 @@ _SESSION_SECONDS = 5
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TokenServer]:
-    """Grants tokens that are hardly better than a session."""
-    with ways.token_server(lifetime=8.0) as running:
+    """Grants tokens that are not much better than a session."""
+    with ways.token_server(lifetime=12.0) as running:
         yield running
 
 

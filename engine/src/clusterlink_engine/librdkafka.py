@@ -1,5 +1,6 @@
 """How clients of librdkafka connect to a cluster: by the same definition as the raw path."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from clusterlink_engine.sasl import Sasl
 from clusterlink_engine.security import Security
 
 Settings = dict[str, Any]
+
+# Which part of a token's time the library lets pass before it asks for another one.
+_LIBRARY_RENEWS_AT = 0.8
 
 
 def librdkafka_settings(bootstrap_servers: Sequence[str], security: Security) -> Settings:
@@ -57,7 +61,10 @@ class _Bearer:
 
     def __call__(self, _: str) -> tuple[str, float, str, dict[str, str]]:
         token = self._source.token_now()
-        return token.value, token.until, "clusterlink", self._extensions
+        # The library asks anew when four fifths of the time are over; by then there is to be a new one. With one that is about
+        # to end it would get a session that ends with it.
+        ends = token.since + (token.until - token.since) * min(1.0, tokens.RENEW_AT / _LIBRARY_RENEWS_AT)
+        return token.value, max(ends, time.time() + 1), "clusterlink", self._extensions
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Bearer) and (self._source, self._extensions) == (other._source, other._extensions)

@@ -26,7 +26,7 @@ from clusterlink_engine.token_endpoint import TokenError
 log = logging.getLogger(__name__)
 
 # A token is fetched anew when this much of its life is over; connections authenticate again a little later.
-_RENEW_AT = 0.6
+RENEW_AT = 0.6
 # Of a token that does not say when it ends.
 _ASSUMED_SECONDS = 300.0
 # Longest wait for somebody else's fetch.
@@ -112,7 +112,7 @@ class TokenSource:
             token = self._token
             if token is not None and not self._is_current(token):
                 token = self._token = None
-            if token is not None and token.age < _RENEW_AT:
+            if token is not None and token.age < RENEW_AT:
                 return token
             if self._fetching is None:
                 if time.monotonic() < self._not_before:

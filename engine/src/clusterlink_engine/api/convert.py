@@ -1,6 +1,6 @@
 """One conversion for each message of `clusterlink.v1`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,6 +97,25 @@ def link_spec(message: v1.Link) -> LinkSpec:
         ),
         config=dict(message.config),
     )
+
+
+def changed_link_spec(message: v1.Link, fields: Collection[str]) -> LinkSpec:
+    """Reads what a caller wants changed of a link: who sends a link back as it was answered has none of its secrets.
+
+    Args:
+        message: The new values.
+        fields: Those that count. How to authenticate and whom to trust is not looked at if it is not among them.
+
+    Raises:
+        InvalidArgumentError: See `link_spec`.
+    """
+    wanted = v1.Link()
+    wanted.CopyFrom(message)
+    if "remote_cluster.sasl" not in fields:
+        wanted.remote_cluster.ClearField("sasl")
+    if "remote_cluster.tls" not in fields:
+        wanted.remote_cluster.ClearField("tls")
+    return link_spec(wanted)
 
 
 def _sasl(message: v1.Sasl) -> Sasl:
