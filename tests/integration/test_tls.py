@@ -270,7 +270,7 @@ def test_the_files_of_the_local_cluster_change(
         return topics.settings(secured.bootstrap_servers, mirror)["max.compaction.lag.ms"] == "123456789"
 
     wait_until(follows, 30, "the settings to follow")
-    assert "the state is written with new certificates" in engine.log()
+    assert "the state is written with new credentials" in engine.log()
 
 
 async def test_new_certificates_do_not_make_a_claim_anew(

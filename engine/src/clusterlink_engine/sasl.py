@@ -40,11 +40,11 @@ class OAuth(Section):
     scope: str = ""
     """Scopes to ask for, with spaces between them. Default: none, and the endpoint decides."""
 
-    parameters: Mapping[str, str] = Field(default_factory=dict)
+    parameters: Mapping[str, str] = {}
     """What else the endpoint wants to be sent, such as `audience` or `resource`. Not for secrets: it can be read. Default:
     none."""
 
-    extensions: Mapping[str, str] = Field(default_factory=dict)
+    extensions: Mapping[str, str] = {}
     """What brokers are sent beside the token (RFC 7628), such as `logicalCluster`. Default: none."""
 
     ca_pem: str = ""
