@@ -10,7 +10,7 @@ import pytest
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import SASL
 from clusterlink_proto import v1
-from tests.support import produce, topics, ways
+from tests.support import produce, reading, topics, ways
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
 from tests.support.token_server import TokenServer
@@ -86,7 +86,8 @@ def test_a_way_on_both_sides(
     shown = [engine.run("link", "describe", "link", "-o", "json"), engine.run("link", "configuration", "list", "link")]
     answers = [engine.links.GetLink(v1.GetLinkRequest(name="link")), engine.mirror(f"mirror.{topic_name}")]
     assert engine.stop() == 0
-    told = "\n".join([*map(str, [*answers, *shown]), verified, metrics, engine.log()])
+    state = reading.keys_and_values(secured.bootstrap_servers, engine.state_topic)
+    told = "\n".join([*map(str, [*answers, *shown, *state]), verified, metrics, engine.log()])
     assert [secret for secret in ways.secrets() if secret in told] == []
 
 

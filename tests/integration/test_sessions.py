@@ -1,16 +1,25 @@
 """Sessions that brokers end after five seconds (KIP-368): connections authenticate again while data flows."""
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import SASL
+from clusterlink_engine.errors import AuthenticationFailedError, Side
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
+from clusterlink_engine.wire import fetch
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.fetch import FetchPartition
 from clusterlink_proto import v1
 from tests.support import produce, topics, ways
 from tests.support.engine import EngineProcess
@@ -142,3 +151,58 @@ def test_a_password_that_changes_in_its_file(
         assert "refused" not in engine.log()
     finally:
         secured.set_password(ways.USER, ways.PASSWORD)
+
+
+@asynccontextmanager
+async def asking(cluster: KafkaCluster, sasl: dict[str, Any]) -> AsyncIterator[Cluster]:
+    """A client of the raw protocol."""
+    security = Security(security_protocol="SASL_PLAINTEXT", sasl=Sasl.model_validate(sasl))
+    with closing(Cluster(Side.REMOTE, [cluster.sasl_bootstrap_servers], security, timeout=20)) as made:
+        await made.metadata([])
+        yield made
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "OAUTHBEARER"])
+async def test_requests_on_their_way_are_answered_before_and_others_wait(
+    secured: KafkaCluster, server: TokenServer, topic_name: str, mechanism: str
+) -> None:
+    """Long polls too; and who gives up waiting does not harm the connection."""
+    topics.create(secured.bootstrap_servers, topic_name)
+    async with asking(secured, ways.sasl(server, mechanism)) as cluster:
+        metadata = await cluster.metadata([topic_name])
+        where = FetchPartition(topic_name, metadata.topics[topic_name].topic_id, 0, 0, 1000)
+        with closing(await cluster.open(1)) as connection:
+            body = fetch.encode(fetch.HIGHEST, [where], max_wait_ms=700, min_bytes=1, max_bytes=1000)
+            polls = [connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True) for _ in range(2)]
+            connection.authenticated(connection._authenticate, connection.now())  # type: ignore[arg-type] # it is there
+            impatient = asyncio.ensure_future(connection.drain())
+            waiting = [asyncio.ensure_future(connection.drain()) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            impatient.cancel()
+            with pytest.raises(AssertionError, match="not drained"):
+                connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
+            unanswered: list[asyncio.Future[Any]] = [*polls, *waiting]
+            assert not any(future.done() for future in unanswered)
+            await asyncio.gather(*waiting)
+            assert [fetch.decode(fetch.HIGHEST, poll.result()).error for poll in polls] == [0, 0]
+            assert connection._renew_at is not None
+            assert connection.now() < connection._renew_at < connection.now() + _SESSION_SECONDS
+            assert connection.is_open
+            await connection.drain()
+            answer = await connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
+            assert fetch.decode(fetch.HIGHEST, answer).error == 0
+
+
+async def test_a_session_that_is_refused_ends_with_the_reason(secured: KafkaCluster) -> None:
+    """As a new connection would; also for who was only waiting."""
+    async with asking(secured, ways.user("SCRAM-SHA-512")) as cluster:
+        with closing(await cluster.open(1)) as connection:
+            secured.set_password(ways.USER, "another-secret")
+            try:
+                connection.authenticated(connection._authenticate, connection.now())  # type: ignore[arg-type] # it is there
+                refused = await asyncio.gather(*(connection.drain() for _ in range(3)), return_exceptions=True)
+            finally:
+                secured.set_password(ways.USER, ways.PASSWORD)
+        assert {type(error) for error in refused} == {AuthenticationFailedError}
+        assert 'of the remote cluster refused the user "mirror" (SCRAM-SHA-512)' in str(refused[0])
+        assert not connection.is_open
