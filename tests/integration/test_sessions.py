@@ -121,13 +121,23 @@ def test_sessions_end_while_data_flows(
     assert link.state == v1.LINK_STATE_ACTIVE
 
 
-def test_a_password_that_changes_in_its_file(
-    secured: KafkaCluster, start_engine: StartEngine, topic_name: str, tmp_path: Path
+@pytest.mark.parametrize("kind", ["password", pytest.param("token", marks=pytest.mark.slow)])
+def test_a_secret_that_changes_in_its_file(
+    secured: KafkaCluster,
+    server: TokenServer,
+    start_engine: StartEngine,
+    topic_name: str,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     """Connections authenticate again with the new one, and new clients of the library too; nothing stops."""
-    file = tmp_path / "password"
-    file.write_text(ways.PASSWORD + "\n")
-    sasl = {"mechanism": "SCRAM-SHA-512", "username": ways.USER, "password_file": str(file)}
+    file = tmp_path / "secret"
+    if kind == "password":
+        file.write_text(ways.PASSWORD + "\n")
+        sasl: dict[str, Any] = {"mechanism": "SCRAM-SHA-512", "username": ways.USER, "password_file": str(file)}
+    else:
+        file.write_text(server.token(ways.USER, lifetime=30))
+        sasl = {"mechanism": "OAUTHBEARER", "oauth": {"token_file": str(file)}}
     way = Way(SASL, "SASL_PLAINTEXT", None, sasl)
     topics.create(secured.bootstrap_servers, topic_name, partitions=2)
     engine = start_engine(secured.sasl_bootstrap_servers, settings={"local_cluster": way.local()})
@@ -138,10 +148,14 @@ def test_a_password_that_changes_in_its_file(
         with Load(secured, topic_name, engine.pid) as load:
             wait_until(lambda: load.written >= 500, 60, "some load")
             before = load.now()
-            secured.set_password(ways.USER, "another-secret")
-            file.write_text("another-secret\n")
-            until = time.monotonic() + 2 * _SESSION_SECONDS
-            wait_until(lambda: time.monotonic() > until, 30, "two sessions to end")
+            if kind == "password":
+                secured.set_password(ways.USER, "another-secret")
+                file.write_text("another-secret\n")
+            else:
+                file.write_text(server.token(ways.USER, lifetime=600))
+            # Two sessions, or until the first token is good no more, for whose end brokers wait half a minute.
+            until = time.monotonic() + (2 * _SESSION_SECONDS if kind == "password" else 65)
+            wait_until(lambda: time.monotonic() > until, 90, "sessions to end")
             engine.pause(mirror)  # which is stored
             engine.resume(mirror)
             after = load.now()
