@@ -128,24 +128,37 @@ _AWAY = "http://127.0.0.1:1/token"
         (ways.user("PLAIN", "wrong-one"), r'of the local cluster refused the user "mirror" \(PLAIN\)'),
         (ways.user("SCRAM-SHA-512", "wrong-one"), r'of the local cluster refused the user "mirror" \(SCRAM-SHA-512\)'),
         (
-            {
-                "mechanism": "OAUTHBEARER",
-                "oauth": {"token_endpoint_url": _AWAY, "client_id": "mirror", "client_secret": "wrong-one"},
-            },
-            rf"There is no token for \S+ of the local cluster: the token endpoint {_AWAY} cannot be reached: Connection ",
+            "wrong-one",
+            r"There is no token for \S+ of the local cluster: the token endpoint \S+ refused the client \(status 401; ",
         ),
     ],
 )
 def test_wrong_credentials_of_the_local_cluster(
-    secured: KafkaCluster, start_engine: StartEngine, sasl: dict[str, Any], message: str
+    secured: KafkaCluster, server: TokenServer, start_engine: StartEngine, sasl: dict[str, Any] | str, message: str
 ) -> None:
     """The engine ends with one line that says which cluster refused whom."""
-    way = Way(SASL, "SASL_PLAINTEXT", None, sasl)
+    way = Way(SASL, "SASL_PLAINTEXT", None, ways.client(server, sasl) if isinstance(sasl, str) else sasl)
     engine = start_engine(secured.sasl_bootstrap_servers, settings={"local_cluster": way.local()}, wait=False)
     assert engine.wait(30) == 1
     wait_until(lambda: re.search(message, engine.log()) is not None, 5, "the message")
     assert "wrong-one" not in engine.log()
     assert "Traceback" not in engine.log()
+
+
+def test_an_engine_waits_for_the_endpoint_of_its_tokens(
+    secured: KafkaCluster, server: TokenServer, start_engine: StartEngine
+) -> None:
+    """As it waits for the local cluster itself."""
+    way = _way(server, SASL, "OAUTHBEARER")
+    server.stop()
+    try:
+        settings = {"local_cluster": way.local()}
+        engine = start_engine(secured.sasl_bootstrap_servers, settings=settings, wait=False)
+        message = r"waiting for the local cluster: There is no token .* cannot be reached: Connection refused"
+        wait_until(lambda: re.search(message, engine.log()) is not None, 30, "the engine to wait")
+    finally:
+        server.start()
+    engine.wait_ready()
 
 
 def test_wrong_tokens_are_named_with_their_side(

@@ -1,5 +1,6 @@
 """Asking a token endpoint for a token: the client credentials grant of RFC 6749 section 4.4, over HTTP/1.1."""
 
+import http
 import http.client
 import json
 import ssl
@@ -17,7 +18,15 @@ _MOST_LETTERS = 200
 
 
 class TokenError(Exception):
-    """No token is to be had; the text says why and whom to ask, without a secret."""
+    """No token is to be had; the text says why and whom to ask, without a secret.
+
+    Attributes:
+        is_passing: Whether that may change without anybody's help: the endpoint is away.
+    """
+
+    def __init__(self, message: str, *, is_passing: bool = False) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 class _AnswerError(Exception):
@@ -64,9 +73,10 @@ def ask(oauth: OAuth) -> Granted:
     except ssl.SSLCertVerificationError as error:
         raise TokenError(f"the certificate of {where} is not accepted: {error.verify_message.rstrip('.')}") from error
     except TimeoutError as error:
-        raise TokenError(f"{where} did not answer in time") from error
+        raise TokenError(f"{where} did not answer in time", is_passing=True) from error
     except OSError as error:
-        raise TokenError(f"{where} cannot be reached: {error.strerror or type(error).__name__}") from error
+        reason = error.strerror or type(error).__name__
+        raise TokenError(f"{where} cannot be reached: {reason}", is_passing=True) from error
     except _AnswerError as error:
         raise TokenError(f"{where} cannot be reached: {error}") from error
     except http.client.HTTPException as error:
@@ -114,7 +124,8 @@ def _granted(where: str, status: int, body: bytes, secret: str) -> Granted:
         words = [str(answer[name]) for name in ("error", "error_description") if isinstance(answer.get(name), str)]
         said = ": ".join(words).replace(secret, "***")
         said = "".join(letter for letter in said if letter.isprintable())[:_MOST_LETTERS]
-        raise TokenError(f"{where} refused the client (status {status}{'; ' + said if said else ''})")
+        text = f"{where} refused the client (status {status}{'; ' + said if said else ''})"
+        raise TokenError(text, is_passing=status >= 500 or status == http.HTTPStatus.TOO_MANY_REQUESTS)
     token, seconds = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(token, str) or not token:
         raise TokenError(f"{where} answered without an access_token")

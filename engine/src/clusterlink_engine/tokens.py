@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 RENEW_AT = 0.6
 # Of a token that does not say when it ends.
 _ASSUMED_SECONDS = 300.0
-# Longest wait for somebody else's fetch.
+# Longest wait for a token; and while the last one is still good.
 _PATIENCE_SECONDS = 15.0
+_SHORT_PATIENCE_SECONDS = 2.0
 
 # What may stand in a header, and in a SASL message (RFC 6750 section 2.1).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -86,14 +87,14 @@ class TokenSource:
         Raises:
             TokenError: There is none to be had.
         """
-        found = self._current_or_fetching()
-        if isinstance(found, Token):
-            return found
+        last, fetching = self._current_or_fetching()
+        if fetching.done():
+            return fetching.result()
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await asyncio.shield(asyncio.wrap_future(found))
+            async with asyncio.timeout(_patience(last)):
+                return await asyncio.shield(asyncio.wrap_future(fetching))
         except TimeoutError as error:
-            raise self._too_late(found) from error
+            return self._instead(last, fetching, error)
 
     def token_now(self) -> Token:
         """The same, for threads that may wait.
@@ -101,31 +102,33 @@ class TokenSource:
         Raises:
             TokenError: There is none to be had.
         """
-        found = self._current_or_fetching()
+        last, fetching = self._current_or_fetching()
+        if fetching.done():
+            return fetching.result()
         try:
-            return found if isinstance(found, Token) else found.result(_PATIENCE_SECONDS)
+            return fetching.result(_patience(last))
         except FutureTimeoutError as error:
-            raise self._too_late(found) from error
+            return self._instead(last, fetching, error)
 
-    def _current_or_fetching(self) -> "Token | Future[Token]":
+    def _current_or_fetching(self) -> "tuple[Token | None, Future[Token]]":
+        """Answers the token that will do if there is no other, and what brings the one to use."""
         with self._lock:
             token = self._token
             if token is not None and not self._is_current(token):
                 token = self._token = None
             if token is not None and token.age < RENEW_AT:
-                return token
+                return token, _done(token)
             if self._fetching is None:
                 if time.monotonic() < self._not_before:
                     if token is not None and token.age < 1:
-                        return token
+                        return token, _done(token)
                     assert self._failed is not None  # noqa: S101 - else there is nothing to wait for
-                    raise TokenError(str(self._failed))
+                    raise TokenError(str(self._failed), is_passing=self._failed.is_passing)
                 self._fetching = Future()
                 # A daemon: an endpoint that hangs must not hold up the end of the process.
                 threading.Thread(target=self._run, args=(self._fetching,), name="token", daemon=True).start()
-            return (
-                self._fetching
-            )  # also where the last one is good still: who shows it would soon have to show another one
+            # Also where the last one is good still: who shows it would soon have to show another one.
+            return (token if token is not None and token.age < 1 else None), self._fetching
 
     def _run(self, future: "Future[Token]") -> None:
         token: Token | None = None
@@ -156,11 +159,25 @@ class TokenSource:
             future.set_exception(failed)
             future.exception()
 
-    def _too_late(self, fetching: "Token | Future[Token]") -> TokenError:
+    def _instead(self, last: Token | None, fetching: "Future[Token]", error: BaseException) -> Token:
+        """Answers the last token in the place of one that does not come."""
+        if last is not None:
+            return last
         with self._lock:
             if self._fetching is fetching:
                 self._fetching = None  # the next who asks tries anew
-        return TokenError(f"the token endpoint did not answer within {_PATIENCE_SECONDS:g} s")
+        text = f"the token endpoint did not answer within {_PATIENCE_SECONDS:g} s"
+        raise TokenError(text, is_passing=True) from error
+
+
+def _done(token: Token) -> "Future[Token]":
+    future: Future[Token] = Future()
+    future.set_result(token)
+    return future
+
+
+def _patience(last: Token | None) -> float:
+    return _PATIENCE_SECONDS if last is None else _SHORT_PATIENCE_SECONDS
 
 
 _sources: WeakValueDictionary[str, TokenSource] = WeakValueDictionary()

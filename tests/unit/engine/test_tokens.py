@@ -5,6 +5,7 @@ import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -93,6 +94,31 @@ def test_a_token_is_replaced_before_its_end_and_kept_if_there_is_no_other() -> N
     for _ in range(2):
         with pytest.raises(TokenError, match="away"):
             source.token_now()
+
+
+async def test_a_good_token_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that hangs must not hold up those who have a token; without one they are told at last."""
+    monkeypatch.setattr(tokens, "_SHORT_PATIENCE_SECONDS", 0.05)
+    let_go, first = threading.Event(), [Token("old", time.time() - 70, time.time() + 30)]
+
+    def fetch() -> Token:
+        if first:
+            return first.pop()
+        assert let_go.wait(10)
+        return good("new")
+
+    source = TokenSource(fetch)
+    assert [(await source.token()).value, (await source.token()).value, source.token_now().value] == ["old"] * 3
+    let_go.set()
+    wait_until(lambda: source.token_now().value == "new", 10, "the new token")
+    let_go.clear()
+    monkeypatch.setattr(tokens, "_PATIENCE_SECONDS", 0.05)
+    source = TokenSource(fetch)
+    for ask in (source.token, partial(asyncio.to_thread, source.token_now)):
+        with pytest.raises(TokenError, match="did not answer within") as caught:
+            await ask()
+        assert caught.value.is_passing
+    let_go.set()
 
 
 def test_what_fails_otherwise_is_told_to_who_waits() -> None:

@@ -23,12 +23,12 @@ from confluent_kafka.admin import (
 
 from clusterlink_engine import tokens
 from clusterlink_engine.errors import (
-    AuthenticationFailedError,
     BrokerRefusedError,
     CertificateRefusedError,
     ClusterUnavailableError,
     KafkaError,
     Side,
+    TokenMissingError,
 )
 from clusterlink_engine.librdkafka import changed_settings
 from clusterlink_engine.security import Security
@@ -114,7 +114,7 @@ class ConfluentTopicAdmin:
 
         Raises:
             CertificateRefusedError: There is none yet, and what is in the files cannot be used.
-            AuthenticationFailedError: There is no token.
+            TokenMissingError: There is no token.
         """
         async with self._making:
             try:
@@ -128,7 +128,7 @@ class ConfluentTopicAdmin:
                     self._client, self._settings = await asyncio.to_thread(make), settings
             except TokenError as error:
                 text = f"There is no token for the {self._side} cluster: {error}."
-                raise AuthenticationFailedError(text, side=self._side) from error
+                raise TokenMissingError(text, side=self._side, is_passing=error.is_passing) from error
             except (ValueError, KafkaException) as error:
                 if self._client is None:
                     text = f"The credentials for the {self._side} cluster cannot be used: {error}."

@@ -17,7 +17,7 @@ from kafka.protocol.sasl import (
 )
 
 from clusterlink_engine import tokens
-from clusterlink_engine.errors import AuthenticationFailedError, Side
+from clusterlink_engine.errors import AuthenticationFailedError, Side, TokenMissingError
 from clusterlink_engine.sasl import OAUTHBEARER, Sasl
 from clusterlink_engine.token_endpoint import TokenError
 from clusterlink_engine.wire.connection import Connection, choose_version
@@ -107,9 +107,8 @@ class Authenticator:
         try:
             return await self._tokens.token()
         except TokenError as error:
-            raise AuthenticationFailedError(
-                f"There is no token for {connection.address} of the {self._side} cluster: {error}.", side=self._side
-            ) from error
+            text = f"There is no token for {connection.address} of the {self._side} cluster: {error}."
+            raise TokenMissingError(text, side=self._side, is_passing=error.is_passing) from error
 
     def _bearer(self, token: tokens.Token) -> _Mechanism:
         return OAuthBearer(token.value, self._sasl.oauth.extensions if self._sasl.oauth is not None else {})
