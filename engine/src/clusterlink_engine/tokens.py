@@ -79,7 +79,9 @@ class TokenSource:
         self._fetching: Future[Token] | None = None
         self._backoff = Backoff(1.0, 30.0)
         self._failed: TokenError | None = None
-        self._not_before = 0.0  # on the monotonic clock
+        self._not_before = 0.0  # on the monotonic clock, as the next one
+        self._forget_at: float | None = None  # set while brokers refuse the token
+        self._refusals = Backoff(1.0, 60.0)
 
     async def token(self) -> Token:
         """Answers a token that is good for a while.
@@ -110,12 +112,25 @@ class TokenSource:
         except FutureTimeoutError as error:
             return self._instead(last, fetching, error)
 
+    def was_accepted(self) -> None:
+        """A broker has accepted the token."""
+        with self._lock:
+            self._forget_at = None
+            self._refusals.reset()
+
+    def was_refused(self, token: Token) -> None:
+        """A broker has refused a token, however long it may be good: in a moment another one is fetched."""
+        with self._lock:
+            if self._token is token and self._forget_at is None:
+                self._forget_at = time.monotonic() + self._refusals.next()
+
     def _current_or_fetching(self) -> "tuple[Token | None, Future[Token]]":
         """Answers the token that will do if there is no other, and what brings the one to use."""
         with self._lock:
             token = self._token
-            if token is not None and not self._is_current(token):
-                token = self._token = None
+            is_refused = self._forget_at is not None and time.monotonic() >= self._forget_at
+            if token is not None and (is_refused or not self._is_current(token)):
+                token = self._token = self._forget_at = None
             if token is not None and token.age < RENEW_AT:
                 return token, _done(token)
             if self._fetching is None:

@@ -121,6 +121,34 @@ async def test_a_good_token_is_not_waited_for_as_long(monkeypatch: pytest.Monkey
     let_go.set()
 
 
+def test_a_token_that_is_refused_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once, so that the endpoint is asked in good measure; and only if it is the one that is used still."""
+    clock = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    made: list[Token] = []
+
+    def fetch() -> Token:
+        made.append(good(str(len(made))))
+        return made[-1]
+
+    source = TokenSource(fetch)
+    first = source.token_now()
+    source.was_refused(first)
+    assert source.token_now() is first
+    clock += 1.1
+    second = source.token_now()
+    assert second is not first
+    source.was_refused(first)
+    clock += 1.1
+    assert source.token_now() is second
+    source.was_refused(second)
+    clock += 1.1  # this time it takes longer
+    assert source.token_now() is second
+    source.was_accepted()
+    clock += 100
+    assert source.token_now() is second
+
+
 def test_what_fails_otherwise_is_told_to_who_waits() -> None:
     def fetch() -> Token:
         raise RuntimeError("a secret")

@@ -86,6 +86,8 @@ class Authenticator:
             request = SaslAuthenticateRequest(auth_bytes=mechanism.auth_bytes())
             answer = await connection.exchange(request, SaslAuthenticateResponse, version)
             if answer.error_code:
+                if token is not None and self._tokens is not None:
+                    self._tokens.was_refused(token)
                 why = answer.error_message or "the broker gives no reason"
                 raise self._refused(connection, _why_no_token(mechanism, token, why))
             try:
@@ -97,6 +99,8 @@ class Authenticator:
                 break
         if not mechanism.is_authenticated():
             raise self._refused(connection, "the broker's answer is not what the mechanism asks for")
+        if self._tokens is not None:
+            self._tokens.was_accepted()
         # The time counts from before the asking: the broker's begins later.
         seconds = (answer.session_lifetime_ms or 0) / 1000 if version >= 1 else 0.0
         renew_at = asked + max(_LEAST_SECONDS, seconds * random.uniform(_EARLIEST, _LATEST)) if seconds > 0 else None
@@ -132,15 +136,12 @@ class Authenticator:
 
     def _refused(self, connection: Connection, why: str) -> AuthenticationFailedError:
         sasl = self._sasl
-        whom = "token of the engine" if sasl.uses_tokens else "user"
-        named = f' "{sasl.principal}"' if sasl.principal else ""
-        if sasl.uses_tokens and named:
-            whom, named = "token of the client", f' "{sasl.principal}"'
-        return AuthenticationFailedError(
-            f"{connection.address} of the {self._side} cluster refused the {whom}{named} ({sasl.mechanism}): "
-            f"{why.rstrip('.')}.",
-            side=self._side,
-        )
+        whom = f'the user "{sasl.principal}"'
+        if sasl.uses_tokens:
+            whom = f'the token of the client "{sasl.principal}"' if sasl.principal else "the engine's token"
+        where = f"{connection.address} of the {self._side} cluster"
+        text = f"{where} refused {whom} ({sasl.mechanism}): {why.rstrip('.')}."
+        return AuthenticationFailedError(text, side=self._side)
 
 
 def _why_no_token(mechanism: _Mechanism, token: tokens.Token | None, why: str) -> str:
