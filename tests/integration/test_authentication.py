@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -9,6 +10,10 @@ import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import SASL
+from clusterlink_engine.errors import Side
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
+from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_proto import v1
 from tests.support import produce, reading, topics, ways
 from tests.support.engine import EngineProcess
@@ -251,3 +256,18 @@ def test_a_link_whose_tokens_end(
     produce.write(secured.bootstrap_servers, topic_name, produce.varied(100, seed=1))
     wait_until(lambda: link().state == v1.LINK_STATE_ACTIVE, 60, "the link to work again")
     assert_becomes_equal(secured, secured, topic_name, f"mirror.{topic_name}")
+
+
+async def test_a_session_ends_with_its_token_or_not_at_all(secured: KafkaCluster, server: TokenServer) -> None:
+    """Where brokers set no end."""
+    ends = []
+    for mechanism in ("SCRAM-SHA-512", "OAUTHBEARER"):
+        sasl = Sasl.model_validate(ways.sasl(server, mechanism))
+        security = Security(security_protocol="SASL_PLAINTEXT", sasl=sasl)
+        with closing(Cluster(Side.REMOTE, [secured.sasl_bootstrap_servers], security)) as cluster:
+            await cluster.metadata([])
+            with closing(await cluster.open(1)) as connection:
+                ends.append(connection._renew_at)
+                if connection._renew_at is not None:
+                    assert 0 < connection._renew_at - connection.now() < server.lifetime
+    assert [end is None for end in ends] == [True, False]

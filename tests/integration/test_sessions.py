@@ -180,9 +180,23 @@ async def asking(cluster: KafkaCluster, sasl: dict[str, Any]) -> AsyncIterator[C
 async def test_requests_on_their_way_are_answered_before_and_others_wait(
     secured: KafkaCluster, server: TokenServer, topic_name: str, mechanism: str
 ) -> None:
+    await _look_at_a_renewal(secured, ways.sasl(server, mechanism), topic_name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.9.2", "4.3.1"])
+async def test_other_versions(server: TokenServer, topic_name: str, tmp_path: Path, version: str) -> None:
+    """The oldest and the newest."""
+    settings = {"connections.max.reauth.ms": _SESSION_SECONDS * 1000}
+    with ways.secured_cluster(server, tmp_path, settings=settings, version=version) as cluster:
+        for number, mechanism in enumerate(("SCRAM-SHA-512", "OAUTHBEARER")):
+            await _look_at_a_renewal(cluster, ways.sasl(server, mechanism), f"{topic_name}-{number}")
+
+
+async def _look_at_a_renewal(secured: KafkaCluster, sasl: dict[str, Any], topic_name: str) -> None:
     """Long polls too; and who gives up waiting does not harm the connection."""
     topics.create(secured.bootstrap_servers, topic_name)
-    async with asking(secured, ways.sasl(server, mechanism)) as cluster:
+    async with asking(secured, sasl) as cluster:
         metadata = await cluster.metadata([topic_name])
         where = FetchPartition(topic_name, metadata.topics[topic_name].topic_id, 0, 0, 1000)
         with closing(await cluster.open(1)) as connection:
