@@ -13,7 +13,7 @@ OWN = ["clusterlink-proto", "clusterlink-engine", "clusterlink-provider"]
 LOCKS = {
     "dev.txt": [
         *("proto/pyproject.toml", "engine/pyproject.toml", "provider/pyproject.toml"),
-        *("--extra", "demo", "--group", "dev"),
+        *("--extra", "demo", "--extra", "msk", "--group", "dev"),
     ],
     "proto.txt": ["--group", "proto"],
     "build.txt": ["--group", "build"],

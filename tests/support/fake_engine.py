@@ -201,7 +201,7 @@ class FakeEngine:
         link.remote_cluster.cluster_id = cluster
         fill_link(link)
         self.links[link.name] = link
-        self.passwords[link.name] = [link.remote_cluster.sasl.password]
+        self.passwords[link.name] = [_secret(link)]
         self.tokens[request.client_token] = link.name
         return shown(self._link(link.name))
 
@@ -222,7 +222,7 @@ class FakeEngine:
         if not request.validate_only:
             link.CopyFrom(changed)
             if "remote_cluster.sasl" in request.update_mask.paths:
-                self.passwords[link.name].append(link.remote_cluster.sasl.password)
+                self.passwords[link.name].append(_secret(link))
         return shown(changed)
 
     def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
@@ -464,3 +464,9 @@ def _abort(context: grpc.ServicerContext, refusal: RefusedError) -> NoReturn:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+
+
+def _secret(link: v1.Link) -> str:
+    """The one that a link authenticates with."""
+    sasl = link.remote_cluster.sasl
+    return sasl.password or sasl.oauth.client_secret

@@ -56,6 +56,8 @@ def _check_security(remote: v1.RemoteCluster) -> None:
         raise RefusedError(
             grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "sasl does not fit.", "link.remote_cluster.sasl"
         )
+    if remote.sasl.mechanism == "OAUTHBEARER":
+        return
     for name in ("mechanism", "username", "password") if is_sasl else ():
         if not getattr(remote.sasl, name):
             where = f"link.remote_cluster.sasl.{name}"
@@ -68,6 +70,8 @@ def shown(link: v1.Link) -> v1.Link:
     shown.CopyFrom(link)
     if shown.remote_cluster.HasField("sasl"):
         shown.remote_cluster.sasl.ClearField("password")
+        if shown.remote_cluster.sasl.HasField("oauth"):
+            shown.remote_cluster.sasl.oauth.ClearField("client_secret")
     if shown.remote_cluster.HasField("tls"):
         shown.remote_cluster.tls.ClearField("key_pem")
     shown.gap_filling = v1.GAP_FILLING_MARKERS

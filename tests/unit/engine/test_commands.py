@@ -228,6 +228,20 @@ def test_a_password_comes_from_a_file_the_environment_or_a_terminal(
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"of the terminal ({prompt.strip()})")
     assert run("link", "update", "new", "--config", "sasl.mechanism=SCRAM-SHA-512") == 0
     assert engine.passwords["new"] == ["of the environment", "of the file", "of the terminal (Password of u:)"]
+    # A client's secret goes the same ways, and nothing of the other mechanism stays.
+    bearer = "sasl.mechanism=OAUTHBEARER,sasl.oauthbearer.client.credentials.client.id=c"
+    assert run("link", "update", "new", "--config", bearer, "--password-file", str(tmp_path / "secret")) == 0
+    sasl = engine.links["new"].remote_cluster.sasl
+    assert (sasl.username, sasl.password, sasl.oauth.client_id, sasl.oauth.client_secret) == (
+        "",
+        "",
+        "c",
+        "of the file",
+    )
+    assert run("link", "update", "new", "--username", "u", "--password-file", str(tmp_path / "secret")) == 2
+    plain = ("--config", "sasl.mechanism=PLAIN", "--username", "u", "--password-file", str(tmp_path / "secret"))
+    assert run("link", "update", "new", *plain) == 0
+    assert not engine.links["new"].remote_cluster.sasl.HasField("oauth")
     # And without SASL there is none.
     assert run("link", "configuration", "update", "new", "--config", "security.protocol=,sasl.mechanism=") == 0
     assert not engine.links["new"].remote_cluster.HasField("sasl")

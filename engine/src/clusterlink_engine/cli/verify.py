@@ -13,9 +13,9 @@ from typing import Any
 from clusterlink_engine import settings
 from clusterlink_engine.cli.printing import complain
 from clusterlink_engine.errors import ClusterlinkError
+from clusterlink_engine.librdkafka import librdkafka_settings
 from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.printable import printable
-from clusterlink_engine.security import librdkafka_settings
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.verify.comparing import Options, PartitionReport, compare
 from clusterlink_engine.verify.reading import Topic, UnreadableError

@@ -309,7 +309,7 @@ def _remote(spec: LinkSpec) -> RemoteCluster:
         bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
         cluster_id=spec.cluster_id,
         security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
-        sasl=spec.sasl(),
+        sasl=spec.sasl,
         tls=spec.tls,
     )
 
@@ -349,11 +349,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     values: dict[str, dict[str, object]] = {
         "remote_cluster.bootstrap_servers": {"bootstrap_servers": spec.bootstrap_servers},
         "remote_cluster.security_protocol": {"security_protocol": spec.security_protocol},
-        "remote_cluster.sasl": {
-            "sasl_mechanism": spec.sasl_mechanism,
-            "sasl_username": spec.sasl_username,
-            "sasl_password": spec.sasl_password,
-        },
+        "remote_cluster.sasl": {"sasl": spec.sasl},
         "remote_cluster.tls": {"tls": spec.tls},
         "paused": {"paused": spec.paused},
         "topic_config_sync": {
@@ -371,9 +367,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         bootstrap_servers=link.remote.bootstrap_servers,
         cluster_id=link.remote.cluster_id,
         security_protocol=link.remote.security_protocol,
-        sasl_mechanism=link.remote.sasl.mechanism if link.remote.sasl is not None else "",
-        sasl_username=link.remote.sasl.username if link.remote.sasl is not None else "",
-        sasl_password=link.remote.sasl.password if link.remote.sasl is not None else "",
+        sasl=link.remote.sasl,
         tls=link.remote.tls,
         topic_prefix=link.topic_prefix,
         paused=link.paused,

@@ -24,7 +24,7 @@ from clusterlink_engine.errors import (
 )
 from clusterlink_engine.security import Security, Tls
 from clusterlink_engine.settings import parse_address
-from clusterlink_engine.wire.auth import authenticate
+from clusterlink_engine.wire.auth import Authenticator
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
@@ -87,7 +87,7 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._sasl = security.sasl
+        self._authenticator = Authenticator(security.sasl, side) if security.sasl is not None else None
         self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
@@ -270,8 +270,8 @@ class Cluster:
         connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames, tls=tls)
         try:
             connection.versions = await self._api_versions(connection)
-            if self._sasl is not None:
-                await authenticate(connection, self._sasl)
+            if self._authenticator is not None:
+                await self._authenticator.authenticate(connection)
             # Addresses are reused: what is behind one now may be another cluster, with topics of the same names.
             await self._ask_metadata(connection, [])
         except BaseException:
