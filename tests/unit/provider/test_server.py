@@ -264,7 +264,7 @@ def test_unreadable_request_keeps_the_state(caller: Caller) -> None:
         planned_private=b"{}",
     )
     assert state_of(response.new_state) == PRIOR
-    assert summaries(response) == ["Unexpected error in the provider"]
+    assert summaries(response) == ["Value does not fit the schema"]
 
 
 def test_read(caller: Caller) -> None:
