@@ -102,7 +102,7 @@ def test_unknown_is_kept_byte_for_byte(encoded: bytes) -> None:
     [
         # The decimal 0.1 comes as text; the float nearest to it is another number, for Terraform too.
         ("0.1", Decimal("0.1")),
-        (0.1, Decimal(0.1)),
+        (0.1, Decimal("0.1000000000000000055511151231257827021181583404541015625")),
         (0.5, Decimal("0.5")),
         (3.0, 3),
         (-(2**63), -(2**63)),

@@ -27,7 +27,7 @@ def value_from_pb(kind: Type, message: pb.DynamicValue) -> Value:
     except InvalidValueError as error:
         raise DiagnosticError.of(
             "Value does not fit the schema",
-            f"Terraform sent a value that does not fit the schema of this provider: {error}. If a plan file of another provider "
+            f"Terraform sent a value that does not fit this provider's schema: {error}. If a plan file of another provider "
             "version is applied, plan again; otherwise please report it.",
         ) from error
 
