@@ -1,8 +1,8 @@
 """Terraform's types and values, and their msgpack and JSON encodings.
 
 A value is a plain Python one: `None` (null), `str`, `bool`, `int` or `Decimal`, `list`, `dict` (map and object),
-`SetValue`, or an `Unknown`. Floats do not occur: they would change numbers on the way through. Text is in Unicode's normal form,
-NFC, into which Terraform brings every text that it reads: two spellings of one name are one element of a set for both.
+`SetValue`, or an `Unknown`. Floats do not occur: they would change numbers on the way through. Text is in the normal form NFC,
+into which Terraform brings every text that it reads: two spellings of one name are one element of a set for both.
 
 The encoding is that of the plugin protocol ("Wire Format for Terraform Objects", with go-cty's package msgpack as its reader).
 """

@@ -33,7 +33,7 @@ class LinkResource:
         session, state = require(context), context.state
         if state is None:
             return
-        link = session.client.get_link(state["name"])
+        link = session.read_link(state["name"])
         if link is None:
             context.state = None
         else:

@@ -45,7 +45,7 @@ class MirrorTopicResource:
         session, state = require(context), context.state
         if state is None:
             return
-        topic = session.client.get_mirror_topic(state["name"], state["link"])
+        topic = session.read_mirror_topic(state["name"], state["link"])
         if topic is None:
             context.state = None
         else:
