@@ -200,7 +200,8 @@ def _before(base: Object, group: str) -> Object:
 def changed_fields(before: Object, after: Object) -> list[str]:
     """Names the fields of the engine's message that an update has to change (pausing has a call of its own)."""
     mask: list[str] = []
-    old, new = before.get("remote_cluster") or {}, after.get("remote_cluster") or {}
+    # Not known yet, in a plan: all of it may change.
+    old, new = before.get("remote_cluster") or {}, _known(after.get("remote_cluster")) or {}
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
     mask.extend(name for name in _SYNCS if before.get(name) != after.get(name))
     if (before.get("config") or {}) != (after.get("config") or {}):

@@ -50,6 +50,10 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
     found = direction(topic)
     # Of the topic on the local cluster; the one on the remote cluster has its own, which is no reason to replace anything.
     own_factor = base.get("replication_factor") if found == REVERSED else None
+    config = dict(topic.config) or ({} if base.get("config") == {} else None)
+    if status(topic) in FINAL:
+        # The topic is the user's: its settings are not followed any more.
+        config = base.get("config", config)
     return {
         **base,
         "id": f"{topic.link}/{topic.name}",
@@ -58,7 +62,7 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
         "name": topic.name,
         "status": status(topic),
         "replication_factor": own_factor or topic.replication_factor or None,
-        "config": dict(topic.config) or ({} if base.get("config") == {} else None),
+        "config": config,
         "partitions": topic.partition_count,
         "source_topic_id": topic.source_topic_id or None,
         "observed_status": v1.MirrorTopicState.Name(topic.state).removeprefix(_STATE_PREFIX),

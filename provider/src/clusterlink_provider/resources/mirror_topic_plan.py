@@ -203,7 +203,7 @@ def _judge(context: PlanContext[Session], session: Session, planned: Object, err
 def _ask_about_update(context: PlanContext[Session], session: Session, planned: Object, prior: Object) -> None:
     if not _is_known_enough(context) or (planned.get("config") or {}) == (prior.get("config") or {}):
         return
-    if not session.links.is_settled(prior["link"]):
+    if prior["status"] in FINAL or not session.links.is_settled(prior["link"]):
         return
     message = mirror_topic_convert.to_message(planned)
     session.client.update_mirror_topic(message, ["config"], seconds=_CHECK_SECONDS, validate_only=True)
