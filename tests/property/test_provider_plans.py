@@ -6,6 +6,7 @@ The real provider answers Terraform's calls, an engine in memory answers the pro
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -123,7 +124,7 @@ class _Run:
 
 
 @st.composite
-def _sequences(draw: "st.DrawFn", core: TerraformCore, mend: Callable[[Object], Object]) -> list[tuple[Object, Object]]:
+def _sequences(draw: Any, core: TerraformCore, mend: Callable[[Object], Object]) -> list[tuple[Object, Object]]:
     """Makes configurations, each with what is known of it at plan; most keep what would replace the resource."""
     configs = configurations(core.attributes)
     sequence: list[tuple[Object, Object]] = []

@@ -78,6 +78,7 @@ def shown(link: v1.Link) -> v1.Link:
 
 def fill_link(link: v1.Link) -> None:
     """Puts defaults in the place of what was left out."""
+    link.mode = link.mode or v1.LINK_MODE_DESTINATION
     link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
     link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
     link.mirror_start_offset = link.mirror_start_offset or "earliest"

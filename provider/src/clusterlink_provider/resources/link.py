@@ -3,7 +3,7 @@
 import uuid
 
 from clusterlink_provider.engine_client import EngineError, attempt
-from clusterlink_provider.framework import planning
+from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
@@ -51,9 +51,10 @@ class LinkResource:
         try:
             link = session.client.create_link(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
-            found = None if error.is_definite else attempt(lambda: session.client.get_link(message.name))
-            if found is not None:
-                context.state = link_convert.from_message(found, planned)
+            if not error.is_definite:
+                # If the engine cannot be asked, Terraform remembers it: the next refresh sees whether it is there.
+                found = attempt(lambda: session.client.get_link(message.name), message)
+                context.state = found and cty.without_unknown(link_convert.from_message(found, planned))
             raise
         context.state = link_convert.from_message(link, planned)
         if link.paused != planned["paused"]:

@@ -129,7 +129,7 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
         return
     names, others = session.links.plan(name, "" if prefix is None else prefix)
     limit = session.engine.limits.max_links
-    if len(names) > limit:
+    if 0 < limit < len(names):
         context.diagnostics.error(
             "Too many cluster links",
             f"This plan needs {len(names)} links; the engine allows {limit} per destination cluster. Links that are "

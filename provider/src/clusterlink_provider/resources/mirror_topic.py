@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError, attempt
-from clusterlink_provider.framework import planning
+from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
@@ -67,9 +67,10 @@ class MirrorTopicResource:
         try:
             topic = session.client.create_mirror_topic(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
-            found = None if error.is_definite else attempt(lambda: _find(session, message))
-            if found is not None:
-                context.state = mirror_topic_convert.from_message(found, planned)
+            if not error.is_definite:
+                # If the engine cannot be asked, Terraform remembers it: the next refresh sees whether it is there.
+                found = attempt(lambda: _find(session, message), message if message.name else None)
+                context.state = found and cty.without_unknown(mirror_topic_convert.from_message(found, planned))
             raise
         context.state = mirror_topic_convert.from_message(topic, planned)
         if topic.paused != message.paused:

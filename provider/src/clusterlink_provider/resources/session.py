@@ -144,11 +144,17 @@ class Session:
 
         What is not in the list is asked for by its name: only the engine's own word that it is gone makes Terraform forget it.
         """
-        return self.links.get(name) or self.client.get_link(name)
+        link = self.links.get(name)
+        if link is None:
+            return self.client.get_link(name)
+        return self.client.checked_link(link, name, f"read the link {name}")
 
     def read_mirror_topic(self, name: str, link: str) -> v1.MirrorTopic | None:
         """Reads a mirror topic to refresh a state, in the same way."""
-        return self._mirror_topics.get().get((link, name)) or self.client.get_mirror_topic(name, link)
+        topic = self._mirror_topics.get().get((link, name))
+        if topic is None:
+            return self.client.get_mirror_topic(name, link)
+        return self.client.checked_mirror_topic(topic, name, link, f"read the mirror topic {name}")
 
 
 def require(context: Context[Session]) -> Session:
