@@ -27,7 +27,7 @@ _MIRROR_TOPIC = TerraformCore(_PROVIDER, "clusterlink_mirror_topic", "")
 _FILTERS = {"acl_sync": "filters", "consumer_offset_sync": "group_filters", "auto_create_mirror_topics": "filters"}
 _REPLACING = ("name", "mode", "topic_prefix", "mirror_start_offset", "link", "source_topic", "replication_factor")
 
-_MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+_EXAMPLES = pytest.mark.parametrize("examples", [75, pytest.param(1000, marks=pytest.mark.slow)])
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,11 @@ def _check_counts(counts: Counter[str], *, least: int) -> None:
         assert counts[action] >= least, counts
 
 
-def test_links(engine: FakeEngine) -> None:
+@_EXAMPLES
+def test_links(engine: FakeEngine, examples: int) -> None:
     counts: Counter[str] = Counter()
 
-    @_MANY
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(_sequences(_LINK, _make_sensible))
     def run(configs: list[tuple[Object, Object]]) -> None:
         engine.links.clear()
@@ -160,13 +161,14 @@ def test_links(engine: FakeEngine) -> None:
         assert engine.links == {}
 
     run()
-    _check_counts(counts, least=30)
+    _check_counts(counts, least=20)
 
 
-def test_mirror_topics(engine: FakeEngine) -> None:
+@_EXAMPLES
+def test_mirror_topics(engine: FakeEngine, examples: int) -> None:
     counts: Counter[str] = Counter()
 
-    @_MANY
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(_sequences(_MIRROR_TOPIC, _name_as_the_engine))
     def run(configs: list[tuple[Object, Object]]) -> None:
         engine.topics.clear()
@@ -190,4 +192,4 @@ def test_mirror_topics(engine: FakeEngine) -> None:
         assert engine.topics == {}
 
     run()
-    _check_counts(counts, least=15)
+    _check_counts(counts, least=10)

@@ -4,6 +4,7 @@ Each call of Terraform that reaches the engine meets each fault. The calls of th
 the looking again after an error meets it too.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -279,13 +280,17 @@ def test_connection_that_breaks(engine: FakeEngine) -> None:
     plan = LINK.plan(Stored(), config)
     LINK.begin_walk()
 
+    seen = threading.Event()
+
     def leave(answer: Any) -> Any:
         assert engine.server is not None
         engine.server.stop(0)
+        seen.wait(30)  # the answer stays here
         return answer
 
     engine.always["CreateLink"] = Fault(change=leave)
     after, diagnostics = LINK._change(Stored(), plan.planned, config, b"")
+    seen.set()
     assert _judge(diagnostics)
     assert after.value is not None
     assert after.value["name"] == "b"
