@@ -53,7 +53,7 @@ _VALUES: Mapping[str, "st.SearchStrategy[Any]"] = {
     "auto_create_mirror_topics.filters": _set(_FILTER),
     "acl_sync.filters": _set(_ACL_FILTER),
     "config": st.dictionaries(
-        st.sampled_from(["replica.fetch.max.bytes", "availability.check.ms"]), st.sampled_from(["5000", "6000"])
+        st.sampled_from(["replica.fetch.max.bytes", "request.timeout.ms"]), st.sampled_from(["50000", "60000"])
     ),
     "mechanism": st.sampled_from(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
     "create": st.sampled_from(["30s", "1m", "1h30m"]),

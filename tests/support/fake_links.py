@@ -7,7 +7,7 @@ import grpc
 from clusterlink_proto import v1
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
-_PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
+_PROPERTIES = {"replica.fetch.max.bytes", "request.timeout.ms"}
 _DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
 
 

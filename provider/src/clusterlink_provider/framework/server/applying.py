@@ -38,7 +38,7 @@ def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyR
         for path in planning.contradicted(schema.attributes, schema.without_write_only(planned), state):
             context.diagnostics.error(
                 "Not what was planned",
-                f"After apply `{show(path)}` is something else than the plan said. Somebody has changed it at the same time, or "
+                f"After apply `{show(path)}` is something else than the plan said. Somebody has changed it meanwhile, or "
                 "the engine did not do what it was asked for. The state holds what is there now; plan again.",
                 path,
             )
