@@ -12,7 +12,7 @@ import grpc
 from clusterlink_proto import rpc, v1
 from clusterlink_proto.channel import Tls, is_distrust, open_channel, why_refused
 from clusterlink_provider.framework import paths
-from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics, sentence
 from clusterlink_provider.framework.paths import Path
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class EngineClient:
 
     def get_engine(self, seconds: float) -> v1.Engine:
         """Asks what the engine is."""
-        engine: v1.Engine = self._call(self._engine.GetEngine, v1.GetEngineRequest(), seconds, "ask for the version")
+        engine: v1.Engine = self._call(self._engine.GetEngine, v1.GetEngineRequest(), seconds, "read its version")
         return engine
 
     def list_links(self) -> Sequence[v1.Link]:
@@ -275,7 +275,7 @@ class EngineClient:
             if refused:
                 diagnostics.error(
                     "No secure connection to the engine",
-                    f"The engine at {self.endpoint} could not be asked to {what}: {refused}. See the provider's `tls`.",
+                    f"The engine at {self.endpoint} could not be reached to {what}: {refused}. See the provider's `tls`.",
                 )
             else:
                 diagnostics.error("Engine not reachable", self._unreachable(what, message))
@@ -295,7 +295,7 @@ class EngineClient:
 
     def _unreachable(self, what: str, message: str) -> str:
         return (
-            f"The clusterlink engine at {self.endpoint} could not be reached to {what}: {message}. Check that it runs "
+            f"The clusterlink engine at {self.endpoint} could not be reached to {what}: {sentence(message)} Check that it runs "
             "(`clusterlink serve`) and that the provider's `endpoint`, or CLUSTERLINK_ENDPOINT, is its address."
         )
 
@@ -305,7 +305,7 @@ class EngineClient:
             if self._has_token
             else "The provider has no token: set `token`, or CLUSTERLINK_TOKEN."
         )
-        return f"The engine at {self.endpoint} refused to {what}: {message} {mend}"
+        return f"The engine at {self.endpoint} refused the attempt to {what}: {sentence(message)} {mend}"
 
 
 def attempt(read: Callable[[], T | None], otherwise: T | None = None) -> T | None:

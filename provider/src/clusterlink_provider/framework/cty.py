@@ -269,15 +269,20 @@ def _dynamic(raw: Any, typed: bool) -> Dynamic:
     return Dynamic(actual, _from_raw(actual, inner, typed=typed))
 
 
+def _name(raw: Any) -> str:
+    names = {str: "string", bool: "bool", int: "number", float: "number", Decimal: "number", list: "list", dict: "map"}
+    return f"a {names.get(type(raw), 'value of another kind')}"
+
+
 def _expect(kind: Type, raw: Any, container: type) -> None:
     if not isinstance(raw, container):
-        raise InvalidValueError(f"expected a {kind.name}, got {type(raw).__name__}")
+        raise InvalidValueError(f"expected a {kind.name}, got {_name(raw)}")
 
 
 def _primitive(kind: Type, raw: Any) -> Value:
     expected = bool if kind.name == "bool" else str
     if not isinstance(raw, expected):
-        raise InvalidValueError(f"expected a {kind.name}, got {type(raw).__name__}")
+        raise InvalidValueError(f"expected a {kind.name}, got {_name(raw)}")
     if isinstance(raw, str) and not raw.isascii():
         raw.encode()  # JSON can spell halves of characters, which no encoding can carry
         return unicodedata.normalize("NFC", raw)
@@ -286,7 +291,7 @@ def _primitive(kind: Type, raw: Any) -> Value:
 
 def _number(raw: Any) -> int | Decimal:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        raise InvalidValueError(f"expected a number, got {type(raw).__name__}")
+        raise InvalidValueError(f"expected a number, got {_name(raw)}")
     if isinstance(raw, int):
         return raw
     if isinstance(raw, str) and not _NUMBER_TEXT.fullmatch(raw):

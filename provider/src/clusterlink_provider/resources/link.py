@@ -65,7 +65,6 @@ class LinkResource:
         """Changes what differs; after an error the state is what the engine then says."""
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
-        self._refuse_other_cluster(prior, planned)
         message = link_plan.to_message(context, planned)
         try:
             if mask := link_convert.changed_fields(prior, planned):
@@ -97,16 +96,3 @@ class LinkResource:
         if not identifier or "/" in identifier:
             diagnostics.error("Invalid import id", f'Expected the name of a link, got "{identifier}".')
         return {"id": identifier, "name": identifier}
-
-    @staticmethod
-    def _refuse_other_cluster(prior: Object, planned: Object) -> None:
-        before, after = (state.get("remote_cluster", {}).get("cluster_id") for state in (prior, planned))
-        if before is not None and isinstance(after, str) and after != before:
-            # The id was not known at plan time, or the change would have been planned as a replacement.
-            raise DiagnosticError.of(
-                "Another remote cluster",
-                f"The link reads from the cluster {before} and cannot change to {after} in place. Apply again: the "
-                f"plan "
-                "now knows the id and replaces the link.",
-                ("remote_cluster", "cluster_id"),
-            )

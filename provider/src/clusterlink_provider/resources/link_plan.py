@@ -66,10 +66,10 @@ def _plan_include(context: PlanContext[Session], planned: Object) -> None:
 
 
 def _plan_cluster_id(context: PlanContext[Session], planned: Object) -> None:
-    """Replaces the link for another known cluster only: an id that is not known yet is most likely the same."""
+    """Replaces the link for another cluster, and for one whose id is not known yet: at apply it would be too late to say so."""
     path = ("remote_cluster", "cluster_id")
     before, after = (_at(state, *path) for state in (context.prior, planned))
-    if isinstance(before, str) and isinstance(after, str) and before != after:
+    if isinstance(before, str) and after != before and after is not None:
         context.replace.add(path)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError, attempt
 from clusterlink_provider.framework import cty, planning
-from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics, sentence
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
 from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
@@ -160,8 +160,9 @@ class MirrorTopicResource:
                 context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
                 raise DiagnosticError.of(
                     "Mirror topic is not stopped yet",
-                    f"{prior['id']} is still {wanted.lower().replace('_', ' ')} after {seconds:g} s (timeouts.update): "
-                    f"{topic.state_detail or 'its state is not known'}. The engine goes on with it; apply again to wait on.",
+                    f"{prior['id']} was not {wanted} after {seconds:g} s (timeouts.update). It waits: "
+                    f"{sentence(topic.state_detail or 'for what, the engine does not say')} The engine goes on with it; apply "
+                    "again to wait on.",
                     ("status",),
                 )
             time.sleep(_LOOK_SECONDS)
