@@ -212,13 +212,13 @@ async def _look_at_a_renewal(secured: KafkaCluster, sasl: dict[str, Any], topic_
             unanswered: list[asyncio.Future[Any]] = [*polls, *waiting]
             assert not any(future.done() for future in unanswered)
             await asyncio.gather(*waiting)
-            assert [fetch.decode(fetch.HIGHEST, poll.result()).error for poll in polls] == [0, 0]
+            assert [fetch.decode(fetch.HIGHEST, poll.result(), 1).error for poll in polls] == [0, 0]
             assert connection._renew_at is not None
             assert connection.now() < connection._renew_at < connection.now() + _SESSION_SECONDS
             assert connection.is_open
             await connection.drain()
             answer = await connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
-            assert fetch.decode(fetch.HIGHEST, answer).error == 0
+            assert fetch.decode(fetch.HIGHEST, answer, 1).error == 0
 
 
 async def test_a_session_that_is_refused_ends_with_the_reason(secured: KafkaCluster) -> None:

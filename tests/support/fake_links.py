@@ -7,7 +7,7 @@ import grpc
 from clusterlink_proto import v1
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
-_PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
+_PROPERTIES = {"replica.fetch.max.bytes", "request.timeout.ms"}
 _DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
 
 
@@ -82,6 +82,7 @@ def shown(link: v1.Link) -> v1.Link:
 
 def fill_link(link: v1.Link) -> None:
     """Puts defaults in the place of what was left out."""
+    link.mode = link.mode or v1.LINK_MODE_DESTINATION
     link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
     link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
     link.mirror_start_offset = link.mirror_start_offset or "earliest"

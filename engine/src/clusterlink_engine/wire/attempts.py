@@ -132,7 +132,7 @@ async def _read(cluster: Cluster, topics: list[str]) -> dict[str, int]:
         ]
 
     version, body = await _send(cluster, fetch.API_KEY, fetch.LOWEST, encode)
-    answer = fetch.decode(version, body)
+    answer = fetch.decode(version, body, len(wanted))
     if answer.error:
         raise refused(answer.error, "Fetch", cluster.side)
     return {entry.topic: entry.error for entry in answer.partitions}

@@ -11,6 +11,7 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
 from clusterlink_provider.framework.schema import Attribute, Schema, computed
 from clusterlink_provider.resources import link_convert, link_schema
+from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.session import Session, require
 
 _OAUTH: Final = {
@@ -145,6 +146,6 @@ def _summary(link: v1.Link) -> dict[str, Value]:
 def _task(task: v1.LinkTask) -> dict[str, Value]:
     return {
         "name": task.name,
-        "state": v1.TaskState.Name(task.state).removeprefix("TASK_STATE_"),
+        "state": name_of(v1.TaskState, task.state, "TASK_STATE_"),
         "errors": [{"code": error.code, "message": error.message} for error in task.errors],
     }

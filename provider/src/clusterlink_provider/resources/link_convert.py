@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from clusterlink_proto import v1
 from clusterlink_provider.framework.cty import SetValue, Unknown, Value
 from clusterlink_provider.framework.planning import Object, is_known
+from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.link_schema import ACL_FILTER
 
 _STATE_PREFIX = "LINK_STATE_"
@@ -55,7 +56,7 @@ def from_message(link: v1.Link, base: Object) -> Object:
         **base,
         "id": link.name,
         "name": link.name,
-        "mode": v1.LinkMode.Name(link.mode).removeprefix(_MODE_PREFIX),
+        "mode": name_of(v1.LinkMode, link.mode, _MODE_PREFIX),
         "remote_cluster": {
             "bootstrap_servers": SetValue(remote.bootstrap_servers),
             "cluster_id": remote.cluster_id or None,
@@ -84,8 +85,8 @@ def from_message(link: v1.Link, base: Object) -> Object:
         },
         # An empty map and none at all are the same for the engine; the user's spelling stays.
         "config": config or ({} if base.get("config") == {} else None),
-        "link_id": link.link_id,
-        "state": v1.LinkState.Name(link.state).removeprefix(_STATE_PREFIX),
+        "link_id": link.link_id or None,
+        "state": name_of(v1.LinkState, link.state, _STATE_PREFIX),
         "error": error_text(link.error, link.error_message),
     }
 
@@ -235,7 +236,8 @@ def _before(base: Object, group: str) -> Object:
 def changed_fields(before: Object, after: Object) -> list[str]:
     """Names the fields of the engine's message that an update has to change (pausing has a call of its own)."""
     mask: list[str] = []
-    old, new = before.get("remote_cluster") or {}, after.get("remote_cluster") or {}
+    # Not known yet, in a plan: all of it may change.
+    old, new = before.get("remote_cluster") or {}, _known(after.get("remote_cluster")) or {}
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
     mask.extend(name for name in _SYNCS if before.get(name) != after.get(name))
     if (before.get("config") or {}) != (after.get("config") or {}):
