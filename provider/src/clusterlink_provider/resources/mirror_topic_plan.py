@@ -45,7 +45,8 @@ def plan(context: PlanContext[Session]) -> None:
     if prior is not None and prior.get("status") == "FAILED" and planned["status"] != "FAILED_OVER":
         context.diagnostics.warning(
             "Mirror topic has failed",
-            f"{prior['id']} cannot go on by itself: {sentence(str(prior.get('error')))} Apply will refuse to change it. {MIRROR_ANEW}",
+            f"{prior['id']} cannot go on by itself: {sentence(str(prior.get('error')))} Apply will refuse to change it. "
+            f"{MIRROR_ANEW}",
             ("status",),
         )
     if session is None or context.replace or context.diagnostics.has_errors:
