@@ -44,9 +44,9 @@ def test_zips_are_the_same_bytes(release: ModuleType, tmp_path: Path) -> None:
         release.write_zip(_folder(tmp_path / f"folder-{number}", order), archive)
         archives.append(archive.read_bytes())
     assert archives[0] == archives[1]
-    with zipfile.ZipFile(tmp_path / "0.zip") as archive:
-        assert archive.namelist() == ["_internal/a/c.txt", "_internal/b.so", "program"]
-        assert [entry.external_attr >> 16 for entry in archive.infolist()] == [0o100644, 0o100644, 0o100755]
+    with zipfile.ZipFile(tmp_path / "0.zip") as opened:
+        assert opened.namelist() == ["_internal/a/c.txt", "_internal/b.so", "program"]
+        assert [entry.external_attr >> 16 for entry in opened.infolist()] == [0o100644, 0o100644, 0o100755]
 
 
 def test_sums_are_over_all_platforms_and_the_manifest(release: ModuleType, tmp_path: Path) -> None:
