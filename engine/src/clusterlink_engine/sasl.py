@@ -13,10 +13,9 @@ from clusterlink_engine import pem
 from clusterlink_engine.section import Section
 
 OAUTHBEARER, AWS_MSK_IAM = "OAUTHBEARER", "AWS_MSK_IAM"
+# Of a name and a password.
 PASSWORD_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SASL_MECHANISMS = (*PASSWORD_MECHANISMS, OAUTHBEARER, AWS_MSK_IAM)
-# The mechanisms of a name and a password.
-_PASSWORDS = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 
 # What a token server may be sent: no control characters. A secret is one line.
 _PRINTABLE = re.compile(r"[\x20-\x7e\x80-\U0010ffff]*")
@@ -227,7 +226,7 @@ class Sasl(Section):
         if mechanism == OAUTHBEARER:
             return frozenset({"oauth"})
         user = frozenset({"username", "password"})
-        return user if mechanism in _PASSWORDS else user | {"aws_region"}
+        return user if mechanism in PASSWORD_MECHANISMS else user | {"aws_region"}
 
     @classmethod
     def _takes(cls, mechanism: str) -> frozenset[str]:  # noqa: ARG003 - for those that take more
@@ -236,7 +235,7 @@ class Sasl(Section):
     @property
     def uses_tokens(self) -> bool:
         """Whether it is a token that authenticates."""
-        return self.mechanism not in _PASSWORDS
+        return self.mechanism not in PASSWORD_MECHANISMS
 
     @property
     def principal(self) -> str:
