@@ -181,9 +181,19 @@ def encode(kind: Type, value: Value) -> bytes:
     return bytes(msgpack.packb(_to_raw(kind, value), use_bin_type=True))
 
 
+def load_json(text: bytes) -> Any:
+    """Reads JSON with every number as it is written."""
+    return json.loads(text, parse_float=Decimal)
+
+
 def decode_json(kind: Type, text: bytes) -> Value:
     """Reads the JSON encoding (a state file's), filling attributes that are missing there with null."""
-    return _from_raw(kind, json.loads(text, parse_float=Decimal), typed=False)
+    return from_json(kind, load_json(text))
+
+
+def from_json(kind: Type, loaded: Any) -> Value:
+    """As `decode_json`, of what `load_json` gave."""
+    return _from_raw(kind, loaded, typed=False)
 
 
 def _extension(code: int, data: bytes) -> Unknown:

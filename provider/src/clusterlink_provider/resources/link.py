@@ -7,7 +7,7 @@ from clusterlink_provider.framework import planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import link_convert, link_plan, link_security, link_syncs
+from clusterlink_provider.resources import identities, link_convert, link_plan, link_security, link_syncs
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
@@ -18,6 +18,7 @@ class LinkResource:
 
     type_name = "clusterlink_link"
     schema = SCHEMA
+    identity = identities.LINK
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
         """Checks that security protocol and `sasl`, and the parts of each sync, fit together."""
@@ -96,6 +97,15 @@ class LinkResource:
         if not identifier or "/" in identifier:
             diagnostics.error("Invalid import id", f'Expected the name of a link, got "{identifier}".')
         return {"id": identifier, "name": identifier}
+
+    def import_identity(self, session: Session, identity: Object, diagnostics: Diagnostics) -> Object:
+        """Takes the name of the link, on this cluster."""
+        identities.check_cluster(session, identity, diagnostics)
+        return self.import_state(identity["name"] or "", diagnostics)
+
+    def identify(self, session: Session, state: Object) -> Object:
+        """Gives cluster and name."""
+        return identities.identify(self.identity, session, state)
 
     @staticmethod
     def _refuse_other_cluster(prior: Object, planned: Object) -> None:

@@ -2,18 +2,8 @@
 
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.schema import Attribute, Schema
-from clusterlink_provider.resources import checks
+from clusterlink_provider.resources import checks, link_sync_schema, upgrades
 from clusterlink_provider.resources.durations import timeouts_attribute
-
-DEFAULT_INTERVAL_MS = 5000
-DEFAULT_OFFSET_INTERVAL_MS = 30_000
-# The engine may ask for more; less than this it never allows.
-MIN_INTERVAL_MS = 1000
-
-ACL_FILTER = (
-    *("resource_type", "resource_name", "pattern_type"),
-    *("principal", "host", "operation", "permission_type"),
-)
 
 _SASL = {
     "mechanism": Attribute(
@@ -145,111 +135,8 @@ _REMOTE_CLUSTER = {
     ),
 }
 
-_TOPIC_CONFIG_SYNC = {
-    "interval_ms": Attribute(
-        description="Time between two comparisons, in milliseconds; at least 1000. Default 5000. A change is made in "
-        "place.",
-        type=cty.NUMBER,
-        optional=True,
-        computed=True,
-        default=DEFAULT_INTERVAL_MS,
-        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
-    ),
-    "include": Attribute(
-        description="Names of the topic settings that follow the source topic. Default: the engine's list. A change is "
-        "made in place; leaving it out goes back to the engine's list.",
-        type=cty.set_of(cty.STRING),
-        optional=True,
-        computed=True,
-        keep_prior=True,
-        validators=(checks.not_empty,),
-    ),
-}
-
-_FILTERS = cty.set_of(cty.object_of({"name": cty.STRING, "pattern_type": cty.STRING, "filter_type": cty.STRING}))
-
-_ACL_SYNC = {
-    "enable": Attribute(
-        description="Whether ACLs follow the source. Default false; not together with `topic_prefix`. A change is made in "
-        "place; ACLs that were created stay.",
-        type=cty.BOOL,
-        optional=True,
-        computed=True,
-        default=False,
-    ),
-    "interval_ms": Attribute(
-        description="Time between two rounds, in milliseconds; at least 1000. Default 5000. A change is made in place.",
-        type=cty.NUMBER,
-        optional=True,
-        computed=True,
-        default=DEFAULT_INTERVAL_MS,
-        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
-    ),
-    "filters": Attribute(
-        description="Which ACLs: each filter has a `resource_type`, `resource_name`, `pattern_type`, `principal`, `host`, "
-        "`operation` and `permission_type` by Kafka's names; `ANY`, and an empty text, stand for all. Needed with `enable`. "
-        "Default: none. A change is made in place.",
-        type=cty.set_of(cty.object_of(dict.fromkeys(ACL_FILTER, cty.STRING))),
-        optional=True,
-        validators=(checks.not_empty, checks.acl_filters),
-    ),
-}
-
-_AUTO_CREATE = {
-    "enable": Attribute(
-        description="Whether source topics become mirror topics by themselves. Default false. A change is made in place; "
-        "mirror topics that are there stay.",
-        type=cty.BOOL,
-        optional=True,
-        computed=True,
-        default=False,
-    ),
-    "filters": Attribute(
-        description="Which topics: each filter has a `name`, a `pattern_type` (`LITERAL` or `PREFIXED`) and a `filter_type` "
-        "(`INCLUDE` or `EXCLUDE`, which wins); the name `*` with `LITERAL` stands for every topic whose name does not "
-        "begin with `_`. Needed with `enable`. Default: none. A change is made in place.",
-        type=_FILTERS,
-        optional=True,
-        validators=(checks.not_empty, checks.name_filters),
-    ),
-}
-
-_CONSUMER_OFFSET_SYNC = {
-    "enable": Attribute(
-        description="Whether the offsets of consumer groups follow the source. Default false. A change is made in place; what "
-        "was committed stays.",
-        type=cty.BOOL,
-        optional=True,
-        computed=True,
-        default=False,
-    ),
-    "interval_ms": Attribute(
-        description="Time between two rounds, in milliseconds; at least 1000. Default 30000. A change is made in place.",
-        type=cty.NUMBER,
-        optional=True,
-        computed=True,
-        default=DEFAULT_OFFSET_INTERVAL_MS,
-        validators=(checks.at_least(MIN_INTERVAL_MS, "milliseconds"),),
-    ),
-    "group_prefix": Attribute(
-        description="Whether groups get the link's `topic_prefix` on the local cluster. Default false. A change is made in "
-        "place; groups under their other name stay.",
-        type=cty.BOOL,
-        optional=True,
-        computed=True,
-        default=False,
-    ),
-    "group_filters": Attribute(
-        description="Which groups: each filter has a `name`, a `pattern_type` (`LITERAL` or `PREFIXED`) and a `filter_type` "
-        "(`INCLUDE` or `EXCLUDE`, which wins); the name `*` with `LITERAL` stands for every group. Needed with `enable`. "
-        "Default: none. A change is made in place.",
-        type=_FILTERS,
-        optional=True,
-        validators=(checks.not_empty, checks.name_filters),
-    ),
-}
-
 SCHEMA = Schema(
+    upgraders=(upgrades.link_to_1,),
     description="A cluster link: a named connection from a remote Kafka cluster (the source) to the engine's local "
     "cluster (the destination), on which mirror topics are made.",
     attributes={
@@ -310,7 +197,7 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default={},
-            nested=_TOPIC_CONFIG_SYNC,
+            nested=link_sync_schema.TOPIC_CONFIG_SYNC,
         ),
         "consumer_offset_sync": Attribute(
             description="Commits for consumer groups on the local cluster what they have committed at the source, for mirrored "
@@ -318,7 +205,7 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default={},
-            nested=_CONSUMER_OFFSET_SYNC,
+            nested=link_sync_schema.CONSUMER_OFFSET_SYNC,
         ),
         "acl_sync": Attribute(
             description="Creates on the local cluster the ACLs of the source that filters select, and deletes those that it "
@@ -326,7 +213,7 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default={},
-            nested=_ACL_SYNC,
+            nested=link_sync_schema.ACL_SYNC,
         ),
         "auto_create_mirror_topics": Attribute(
             description="Makes mirror topics of the source topics that filters select, within seconds also of those that come "
@@ -334,7 +221,7 @@ SCHEMA = Schema(
             optional=True,
             computed=True,
             default={},
-            nested=_AUTO_CREATE,
+            nested=link_sync_schema.AUTO_CREATE,
         ),
         "config": Attribute(
             description="Further properties of the link by their Cluster Linking names, with values as text. Default: "

@@ -9,7 +9,7 @@ from clusterlink_provider.framework import planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
+from clusterlink_provider.resources import identities, mirror_topic_convert, mirror_topic_plan
 from clusterlink_provider.resources import mirror_topic_return as returns
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.mirror_topic_convert import FINAL
@@ -32,6 +32,7 @@ class MirrorTopicResource:
 
     type_name = "clusterlink_mirror_topic"
     schema = SCHEMA
+    identity = identities.MIRROR_TOPIC
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
         """Has no rules over several attributes yet."""
@@ -168,6 +169,15 @@ class MirrorTopicResource:
                 f'Expected "<link>/<mirror topic>", for example "from-primary/orders", got "{identifier}".',
             )
         return {"id": identifier, "link": link, "name": name}
+
+    def import_identity(self, session: Session, identity: Object, diagnostics: Diagnostics) -> Object:
+        """Takes the names of link and mirror topic, on this cluster."""
+        identities.check_cluster(session, identity, diagnostics)
+        return self.import_state(f"{identity['link'] or ''}/{identity['name'] or ''}", diagnostics)
+
+    def identify(self, session: Session, state: Object) -> Object:
+        """Gives cluster, link and name."""
+        return identities.identify(self.identity, session, state)
 
 
 def _find(session: Session, wanted: v1.MirrorTopic) -> v1.MirrorTopic | None:

@@ -2,10 +2,11 @@
 
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.schema import Attribute, Schema
-from clusterlink_provider.resources import checks
+from clusterlink_provider.resources import checks, upgrades
 from clusterlink_provider.resources.durations import timeouts_attribute
 
 SCHEMA = Schema(
+    upgraders=(upgrades.mirror_topic_to_1,),
     description="A mirror topic: a read-only copy of a topic of the remote cluster, equal to it byte for byte and "
     "offset "
     "for offset.",

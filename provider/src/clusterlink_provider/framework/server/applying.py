@@ -6,6 +6,7 @@ from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import convert, cty
 from clusterlink_provider.framework.provider import ApplyContext
 from clusterlink_provider.framework.server.core import Core, collect
+from clusterlink_provider.framework.server.identity import identify
 
 
 def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyResourceChange.Response:
@@ -36,5 +37,6 @@ def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyR
     return pb.ApplyResourceChange.Response(
         new_state=convert.state_to_pb(schema, state),
         private=convert.private_to_pb(context.private),
+        new_identity=identify(resource, core.session, state),
         diagnostics=convert.diagnostics_to_pb(context.diagnostics, schema),
     )
