@@ -93,6 +93,10 @@ class EngineClient:
         """Ends retries; calls under way go on to their end."""
         self._stopping.set()
 
+    def pause(self, seconds: float) -> bool:
+        """Waits between two looks at something; tells whether the user wants to stop, at once if so."""
+        return self._stopping.wait(seconds)
+
     def get_engine(self, seconds: float) -> v1.Engine:
         """Asks what the engine is."""
         engine: v1.Engine = self._call(self._engine.GetEngine, v1.GetEngineRequest(), seconds, "ask for the version")
@@ -179,6 +183,11 @@ class EngineClient:
             return self._topic(self._topics.PromoteMirrorTopic, promote, seconds, f"promote the mirror topic {name}")
         failover = v1.FailoverMirrorTopicRequest(name=name, link=link)
         return self._topic(self._topics.FailoverMirrorTopic, failover, seconds, f"fail over the mirror topic {name}")
+
+    def rebuild_mirror_topic(self, name: str, link: str, *, seconds: float) -> v1.MirrorTopic:
+        """Deletes a failed mirror topic and mirrors anew; done already is fine."""
+        request = v1.RebuildMirrorTopicRequest(name=name, link=link)
+        return self._topic(self._topics.RebuildMirrorTopic, request, seconds, f"rebuild the mirror topic {name}")
 
     def delete_mirror_topic(
         self, name: str, link: str, disposal: v1.TopicDisposal.ValueType, *, seconds: float

@@ -1,5 +1,6 @@
 """The resource `clusterlink_link`."""
 
+import time
 import uuid
 
 from clusterlink_provider.engine_client import EngineError, attempt
@@ -11,6 +12,10 @@ from clusterlink_provider.resources import identities, link_convert, link_plan, 
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
+from clusterlink_provider.resources.stops import fail_over_link
+
+# The engine's reason for not deleting a link.
+_HAS_MIRROR_TOPICS = "LINK_HAS_MIRROR_TOPICS"
 
 
 class LinkResource:
@@ -86,10 +91,22 @@ class LinkResource:
         context.state = link_convert.from_message(link, planned)
 
     def delete(self, context: ApplyContext[Session]) -> None:
-        """Deletes the link; the engine refuses while mirror topics are live."""
+        """Deletes the link; the engine refuses while mirror topics are live, which `on_destroy` may fail over before."""
         session, prior = require(context), context.prior or {}
-        session.client.delete_link(prior["name"], seconds=timeout(prior, "delete"))
-        session.links.leave(prior["name"])
+        name, seconds = prior["name"], timeout(prior, "delete")
+        deadline = time.monotonic() + seconds
+        while True:
+            if prior.get("on_destroy") == "FAILOVER":
+                fail_over_link(session, name, deadline)
+            try:
+                session.client.delete_link(name, seconds=max(deadline - time.monotonic(), 1.0))
+                break
+            except EngineError as error:
+                # The link may have made another mirror topic by itself.
+                may_fail_over = prior.get("on_destroy") == "FAILOVER" and error.reason == _HAS_MIRROR_TOPICS
+                if not may_fail_over or time.monotonic() > deadline or session.client.pause(0):
+                    raise
+        session.links.leave(name)
         context.state = None
 
     def import_state(self, identifier: str, diagnostics: Diagnostics) -> Object:

@@ -231,13 +231,14 @@ SCHEMA = Schema(
             validators=(checks.no_null_values,),
         ),
         "on_destroy": Attribute(
-            description="What to do on destroy while the link has live mirror topics. Default `REFUSE`, the only value "
-            "in this version. A change touches nothing.",
+            description="What destroy does while the link has live mirror topics. Default `REFUSE`: nothing, with an error. "
+            "`FAILOVER`: those that were not destroyed in the same run become topics like any other, with what they have. "
+            "That is final. Then the link is deleted. A change touches nothing.",
             type=cty.STRING,
             optional=True,
             computed=True,
             default="REFUSE",
-            validators=(checks.one_of("REFUSE", later=("FAILOVER",)),),
+            validators=(checks.one_of("REFUSE", "FAILOVER"),),
         ),
         "timeouts": timeouts_attribute(),
         "link_id": Attribute(

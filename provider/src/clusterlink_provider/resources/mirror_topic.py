@@ -11,20 +11,22 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
 from clusterlink_provider.resources import identities, mirror_topic_convert, mirror_topic_plan
 from clusterlink_provider.resources import mirror_topic_return as returns
+from clusterlink_provider.resources import mirror_topic_wishes as wishes
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.mirror_topic_convert import FINAL
 from clusterlink_provider.resources.mirror_topic_plan import MIRROR_ANEW, WAY_BACK
 from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
+from clusterlink_provider.resources.stops import wait_until_stopped, waits_for
 
 _DISPOSALS = {
     "KEEP_TOPIC": v1.TOPIC_DISPOSAL_KEEP_TOPIC,
     "DELETE_TOPIC": v1.TOPIC_DISPOSAL_DELETE_TOPIC,
+    "DELETE_TOPIC_WITH_DATA": v1.TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA,
 }
 _STOPS = {status: stop for stop, status in mirror_topic_convert.STOPS.items()}
 
 _PENDING = v1.MIRROR_TOPIC_STATE_PENDING_STOPPED
-_LOOK_SECONDS = 0.5
 
 
 class MirrorTopicResource:
@@ -74,9 +76,14 @@ class MirrorTopicResource:
             topic = session.client.set_mirror_topic_paused(topic.name, topic.link, message.paused, seconds=seconds)
             context.state = mirror_topic_convert.from_message(topic, planned)
         _refuse_failed(topic)
+        wishes.remember(context.private, planned)
 
     def update(self, context: ApplyContext[Session]) -> None:
-        """Changes what differs; a mirror topic that has failed is left alone, with the reason."""
+        """Changes what differs; a mirror topic that has failed is left alone, with the reason, or rebuilt."""
+        self._update(context)
+        wishes.remember(context.private, context.planned)
+
+    def _update(self, context: ApplyContext[Session]) -> None:
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
         name, link = prior["name"], prior["link"]
@@ -98,9 +105,14 @@ class MirrorTopicResource:
             self._stop(context, session, topic)
             return
         returns.forget(context.private)
-        _refuse_failed(topic)
+        is_rebuilt = wishes.is_rebuilt(prior, planned)
+        if not is_rebuilt:
+            _refuse_failed(topic)
         message = mirror_topic_convert.to_message(planned)
         try:
+            if is_rebuilt:
+                topic = session.client.rebuild_mirror_topic(name, link, seconds=seconds)
+                context.state = mirror_topic_convert.from_message(topic, planned)
             if (planned.get("config") or {}) != dict(topic.config):
                 topic = session.client.update_mirror_topic(message, ["config"], seconds=seconds)
                 context.state = mirror_topic_convert.from_message(topic, prior)
@@ -139,17 +151,17 @@ class MirrorTopicResource:
         stop = _STOPS[wanted]
         if topic.stop != stop:
             topic = session.client.stop_mirror_topic(topic.name, topic.link, stop, seconds=seconds)
-        while topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
-            if time.monotonic() > deadline:
-                context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
-                raise DiagnosticError.of(
-                    "Mirror topic is not stopped yet",
-                    f"{prior['id']} is still {wanted.lower().replace('_', ' ')} after {seconds:g} s (timeouts.update): "
-                    f"{topic.state_detail or 'its state is not known'}. The engine goes on with it; apply again to wait on.",
-                    ("status",),
-                )
-            time.sleep(_LOOK_SECONDS)
-            topic = session.client.get_mirror_topic(topic.name, topic.link) or topic
+        topic = wait_until_stopped(session, topic, deadline)
+        if topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
+            context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
+            is_over = time.monotonic() >= deadline
+            after = f"after {seconds:g} s (timeouts.update)" if is_over else "when apply was interrupted"
+            raise DiagnosticError.of(
+                "Mirror topic is not stopped yet",
+                f"{prior['id']} was still being {wanted.lower().replace('_', ' ')} {after}: {waits_for(topic)}. The engine "
+                "goes on with it; apply again to wait on.",
+                ("status",),
+            )
         returns.remember(context.private, topic)
         context.state = mirror_topic_convert.from_message(topic, planned)
 
