@@ -30,8 +30,8 @@ _OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
-# No answer of the engine at all, or one that its own state cannot be written just now.
-_PASSING_REASONS: Final = frozenset({"", "STATE_UNAVAILABLE"})
+# No answer of the engine at all; or one that it does not lead yet, after a start, or cannot write its state just now.
+_PASSING_REASONS: Final = frozenset({"", "NO_LEADER", "STATE_UNAVAILABLE"})
 _TOO_MANY_CALLS: Final = "TOO_MANY_CALLS"
 # After these the engine has certainly not done what it was asked for.
 _DEFINITE: Final = frozenset(

@@ -250,6 +250,20 @@ def test_bug_becomes_a_message_and_state_is_kept(caller: Caller, caplog: pytest.
     assert state_of(caller.apply(None, PRIOR).new_state) is None
 
 
+def test_no_secret_is_in_the_message_of_a_bug(caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "hidden\nin two lines"  # noqa: S105 - of this test
+
+    def broken(context: ApplyContext[str]) -> None:
+        raise KeyError(f"oops: {context.config['secret']}")
+
+    caller.thing.step = broken
+    response = caller.apply(PRIOR, {**PRIOR, "secret": secret})
+    assert "oops: (sensitive value)" in response.diagnostics[0].detail
+    assert "oops: (sensitive value)" in caplog.text
+    assert "hidden" not in str(response) + caplog.text.replace("in two", "")
+    assert "in two lines" not in caplog.text
+
+
 def test_error_keeps_what_was_reached(caller: Caller) -> None:
     def half(context: ApplyContext[str]) -> None:
         context.state = {**PRIOR, "note": UNKNOWN}

@@ -134,6 +134,10 @@ class Schema:
         """Gives a configuration or a state without the values that may be in no state."""
         return _without_write_only(self.attributes, values)
 
+    def secrets(self, values: Value) -> Iterator[str]:
+        """Gives the texts of a configuration or a state that are to be shown nowhere."""
+        yield from _secrets(self.attributes, values)
+
     def locate(self, path: Path) -> Path:
         """Gives the part of a path that Terraform finds in a configuration: an attribute, and one step into its value.
 
@@ -213,6 +217,16 @@ def _write_only_set(attributes: Mapping[str, Attribute], values: Mapping[str, Va
             yield here
         elif attribute.nested is not None and isinstance(value, dict):
             yield from _write_only_set(attribute.nested, value, here)
+
+
+def _secrets(attributes: Mapping[str, Attribute], values: Value) -> Iterator[str]:
+    for name, attribute in attributes.items() if isinstance(values, dict) else ():
+        value = values.get(name)
+        if attribute.nested is not None and value is not None and not isinstance(value, Unknown):
+            for one in [value] if attribute.nesting is Nesting.SINGLE else value:
+                yield from _secrets(attribute.nested, one)
+        elif (attribute.sensitive or attribute.write_only) and isinstance(value, str) and value:
+            yield value
 
 
 def _without_write_only(attributes: Mapping[str, Attribute], values: dict[str, Value]) -> dict[str, Value]:

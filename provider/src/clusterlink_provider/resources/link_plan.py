@@ -153,7 +153,8 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
         context.diagnostics.error(
             "Too many cluster links",
             f"This plan needs {len(names)} links; the engine allows {limit} per destination cluster. Links that are "
-            "destroyed in the same plan free no place. Remove links first, or raise limits.max_links of the engine.",
+            "destroyed in the same plan, or replaced with create_before_destroy, free no place. Remove links first, or raise "
+            "limits.max_links of the engine.",
             ("name",),
         )
     if isinstance(prefix, str) and others:

@@ -27,9 +27,10 @@ def wait_until_stopped(session: Session, topic: v1.MirrorTopic, deadline: float)
         The mirror topic as last seen.
     """
     while topic.state != v1.MIRROR_TOPIC_STATE_STOPPED and time.monotonic() < deadline:
-        if session.client.pause(_LOOK_SECONDS):
-            break
+        is_interrupted = session.client.pause(_LOOK_SECONDS)
         topic = session.client.get_mirror_topic(topic.name, topic.link) or topic
+        if is_interrupted:
+            break
     return topic
 
 
