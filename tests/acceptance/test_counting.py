@@ -68,14 +68,20 @@ def test_at_the_limit(terraform: Terraform, engine: Engine, client: EngineClient
     assert terraform.plan().code == 2
     refused = terraform.apply(check=False)
     assert refused.error("Too many cluster links", "create_before_destroy")["address"] == "clusterlink_link.one"
-    assert terraform.state["clusterlink_link.one"] == before
     assert _names(client) == {*NAMES[:9], "tenth"}
-    terraform.write(links(engine, NAMES[:8]) + _one(engine, "tenth", first))
-    terraform.apply()
-    terraform.write(links(engine, NAMES[:8]) + _one(engine, "renamed", first))
+    # The old one is there, and in the state as deposed: nothing is lost, and the next destroy takes it along.
+    assert terraform.state["clusterlink_link.one"] == before
+    terraform.write(nine)
     terraform.apply()
     terraform.expect_no_changes()
-    assert _names(client) == {*NAMES[:8], "renamed"}
+    terraform.write(nine + _one(engine, "renamed", first))
+    terraform.apply()
+    terraform.expect_no_changes()
+    assert _names(client) == {*NAMES[:9], "renamed"}
+    # Below the limit it is a matter of course.
+    terraform.write(links(engine, NAMES[:8]) + _one(engine, "renamed", first))
+    terraform.apply()
+    terraform.step(links(engine, NAMES[:8]) + _one(engine, "again", first), {"clusterlink_link.one": "replace"})
 
     # The rule of the engine itself.
     _make(client, engine, "last")
