@@ -1,6 +1,9 @@
 # Everything sets itself up: a fresh machine needs Python 3.11 or newer, make and terraform.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Tests wait for brokers most of the time, so several run at once, each worker with brokers of its own; WORKERS=0: one by one.
+WORKERS ?= 3
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
@@ -34,10 +37,10 @@ fix: setup ## Formats, and mends what the linter can mend.
 	$(BIN)/ruff format .
 
 test: setup ## Runs the tests (real Kafka, real terraform), without the slow ones.
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: setup ## Runs all tests, the slow ones too.
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirror in about a minute.
 	$(BIN)/clusterlink demo $(ARGS)

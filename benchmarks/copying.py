@@ -52,10 +52,19 @@ class Measure:
         return cpu / (self.size / 1e9)
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A listener with TLS that both clusters have, and whom to trust there (PEM)."""
+
+    listener: str
+    ca_pem: str
+
+
 class Bench:
     """The two clusters, the filled topic, and the three cases."""
 
     def __init__(self, source: kafka.KafkaCluster, destination: kafka.KafkaCluster, directory: Path) -> None:
+        """Measures between two clusters that are running."""
         self.source = source
         self.destination = destination
         self.directory = directory
@@ -138,15 +147,22 @@ class Bench:
         self.delete(self.destination, target)
         return measured
 
-    def copy(self) -> Measure:
-        """Lets an engine mirror the topic, from its first record to its last."""
-        link = v1.Link(
-            name=LINK,
-            mode=v1.LINK_MODE_DESTINATION,
-            remote_cluster=v1.RemoteCluster(bootstrap_servers=self.source.bootstrap_servers.split(",")),
-        )
+    def copy(self, tls: "Tls | None" = None) -> Measure:
+        """Lets an engine mirror the topic, from its first record to its last.
+
+        Args:
+            tls: How it connects to both clusters; None: in plain text.
+        """
+        remote = v1.RemoteCluster(bootstrap_servers=self.source.bootstrap_servers.split(","))
+        local, settings = self.destination.bootstrap_servers, {}
+        if tls is not None:
+            servers = self.source.servers(tls.listener).split(",")
+            remote = v1.RemoteCluster(bootstrap_servers=servers, security_protocol="SSL", tls=v1.Tls(ca_pem=tls.ca_pem))
+            local = self.destination.servers(tls.listener)
+            settings = {"local_cluster": {"security_protocol": "SSL", "tls": {"ca_pem": tls.ca_pem}}}
+        link = v1.Link(name=LINK, mode=v1.LINK_MODE_DESTINATION, remote_cluster=remote)
         mirror = v1.MirrorTopic(link=LINK, source_topic=TOPIC)
-        engine = EngineProcess(self.destination.bootstrap_servers, self.directory)
+        engine = EngineProcess(local, self.directory, settings=settings)
         with engine, EngineApi(engine.endpoint) as api:
             api.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=_TIMEOUT)
             process = psutil.Process(engine.pid)

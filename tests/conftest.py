@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterlink_engine.devkit import kafka
+from clusterlink_engine.devkit import guard, kafka, ports
 from tests.support.engine import EngineProcess
 
 _LOGS = Path(__file__).parent.parent / "test-logs"
@@ -32,9 +32,13 @@ _KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "secured_clusters", 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets one warning of a library pass, of all that are errors."""
+    """Lets one warning of a library pass, of all that are errors, and keeps workers off each other's ports."""
     # kafka-python reads its schemas in a way that Python 3.11 and 3.12 call old.
     config.addinivalue_line("filterwarnings", "ignore:(read_text|open_text) is deprecated:DeprecationWarning")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        # While a broker is stopped, its port is free for everybody.
+        ports.keep_to_share(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,6 +53,7 @@ def log_directory(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A directory for log files of this session; removed at the end if no test failed."""
     directory = _LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     directory.mkdir(parents=True)
+    guard.watch(directory, remove=False)  # engines have their settings there, and end with a worker that is killed
     yield directory
     if not request.session.testsfailed:
         shutil.rmtree(directory)

@@ -1,7 +1,7 @@
 """Reverse, and truncate and restore: a mirror topic becomes the source of its source, and nothing is lost on the way."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -9,42 +9,15 @@ import pytest
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
-from tests.support import groups, produce, reading, sources, topics
+from tests.support import groups, produce, reading, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal
+from tests.support.mirrored import PARTITIONS, StartEngine, mirrored, refused, write
 from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
 
-StartEngine = Callable[..., EngineProcess]
-
-PARTITIONS = 3
 HOME, AWAY = v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL, v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE
-
-
-def _mirrored(
-    source: KafkaCluster,
-    destination: KafkaCluster,
-    start_engine: StartEngine,
-    topic: str,
-    *,
-    compression: str = "lz4",
-    **fields: object,
-) -> EngineProcess:
-    """An engine with a mirror topic on a link of both directions, that has records and gaps, and has caught up."""
-    config = {"compression.type": compression, "retention.ms": "86400000000"}
-    topics.create(source.bootstrap_servers, topic, partitions=PARTITIONS, config=config)
-    _write(source, topic, 1)
-    engine = start_engine()
-    engine.create_link("link", source.bootstrap_servers, mode=v1.LINK_MODE_BIDIRECTIONAL, **fields)
-    engine.create_mirror("link", topic)
-    assert_becomes_equal(source, destination, topic, raw=False)
-    return engine
-
-
-def _write(cluster: KafkaCluster, topic: str, seed: int) -> None:
-    records = produce.varied(200, PARTITIONS, seed=seed)
-    produce.write(cluster.bootstrap_servers, topic, records, settings={"batch.num.messages": 20})
-    sources.write_transactions(cluster.bootstrap_servers, topic, partitions=PARTITIONS, rounds=20, seed=seed)
+BOTH_WAYS = v1.LINK_MODE_BIDIRECTIONAL
 
 
 def _wait_until_turned(engine: EngineProcess, topic: str, direction: "v1.MirrorDirection.ValueType") -> None:
@@ -54,27 +27,18 @@ def _wait_until_turned(engine: EngineProcess, topic: str, direction: "v1.MirrorD
     wait_until(is_turned, 60, "the mirror topic to be turned")
 
 
-@contextmanager
-def _refused(reason: str) -> Iterator[None]:
-    with pytest.raises(grpc.RpcError) as caught:
-        yield
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error
-    assert any(reason.encode() in value for _, value in error.trailing_metadata())
-
-
 def test_there_and_back_again(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
     """Twice in each direction, with writes at each end; the topic's own settings come back, and both are always equal."""
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     asked = engine.reverse(topic_name, validate_only=True)
     assert asked.direction == HOME
     for number in range(2):
         ends = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
         assert engine.reverse(topic_name).stop == v1.MIRROR_TOPIC_STOP_REVERSE
         _wait_until_turned(engine, topic_name, AWAY)
-        _write(destination_cluster, topic_name, 10 + number)
+        write(destination_cluster, topic_name, 10 + number)
         assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False, own_until=ends)
         settings = topics.settings(destination_cluster.bootstrap_servers, topic_name)
         assert (settings["compression.type"], settings["retention.ms"]) == ("lz4", "86400000000")
@@ -83,7 +47,7 @@ def test_there_and_back_again(
         ends = topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
         engine.reverse(topic_name)
         _wait_until_turned(engine, topic_name, HOME)
-        _write(source_cluster, topic_name, 20 + number)
+        write(source_cluster, topic_name, 20 + number)
         assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False, own_until=ends)
         settings = topics.settings(source_cluster.bootstrap_servers, topic_name)
         assert (settings["compression.type"], settings["retention.ms"]) == ("lz4", "86400000000")
@@ -94,7 +58,7 @@ def test_there_and_back_again(
 def test_a_reverse_holds_producers_off_and_loses_nothing_that_was_acknowledged(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     writer = produce.Writer(
         source_cluster.bootstrap_servers, topic_name, PARTITIONS, b"a value that is longer than what passes, number %d"
     )
@@ -122,7 +86,14 @@ def test_a_reverse_waits_while_records_come_and_a_cancel_lets_producers_go(
 ) -> None:
     """Records that are small enough pass; so they are waited for, and those who write others are let go in between."""
     # As small as they are written: what a broker compresses itself gets larger.
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name, compression="producer")
+    engine = mirrored(
+        source_cluster,
+        destination_cluster,
+        start_engine(),
+        topic_name,
+        config={"compression.type": "producer"},
+        mode=BOTH_WAYS,
+    )
     here = source_cluster.bootstrap_servers
 
     def size() -> str:
@@ -134,7 +105,7 @@ def test_a_reverse_waits_while_records_come_and_a_cancel_lets_producers_go(
         engine.reverse(topic_name)
         wait_until(lambda: size() != before, 60, "the hold")
         assert engine.state(topic_name) == "PENDING_SYNCHRONIZE"
-        with _refused("STOPPING"):
+        with refused("STOPPING"):
             engine.promote(topic_name)
         if patiently:
             wait_until(lambda: size() == before, 60, "a break of the hold")
@@ -151,12 +122,12 @@ def test_a_reverse_waits_while_records_come_and_a_cancel_lets_producers_go(
 def test_reverse_and_pause(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     own = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
     engine.reverse(topic_name, paused=True)
     _wait_until_turned(engine, topic_name, AWAY)
     assert engine.state(topic_name) == "PAUSED"
-    _write(destination_cluster, topic_name, 2)
+    write(destination_cluster, topic_name, 2)
     assert topics.log_ends(source_cluster.bootstrap_servers, topic_name) == own
     engine.resume(topic_name)
     assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False, own_until=own)
@@ -167,21 +138,21 @@ def test_an_old_primary_that_went_its_own_way_is_restored(
 ) -> None:
     """What it had alone is counted, and gone; groups have their places, not beyond what both had. Then back home."""
     here, there = source_cluster.bootstrap_servers, destination_cluster.bootstrap_servers
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
-    with _refused("MIRROR_TOPIC_NOT_STOPPED"):
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
+    with refused("MIRROR_TOPIC_NOT_STOPPED"):
         engine.restore(topic_name)
     engine.pause(topic_name)
     common = topics.log_ends(here, topic_name)
-    _write(source_cluster, topic_name, 2)  # never mirrored
+    write(source_cluster, topic_name, 2)  # never mirrored
     alone = {index: end - common[index] for index, end in topics.log_ends(here, topic_name).items()}
     assert all(alone.values())
     engine.failover(topic_name)
     wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
-    _write(destination_cluster, topic_name, 3)
+    write(destination_cluster, topic_name, 3)
     group = f"{topic_name}-group"
     groups.commit(here, group, topic_name, {0: common[0] - 5, 1: common[1] + 5}, metadata="place")
 
-    with groups.member(here, f"{topic_name}-active", topic_name), _refused("CONSUMER_GROUP_IN_USE_ERROR"):
+    with groups.member(here, f"{topic_name}-active", topic_name), refused("CONSUMER_GROUP_IN_USE_ERROR"):
         engine.restore(topic_name)
     asked = engine.restore(topic_name, validate_only=True)
     begun = engine.restore(topic_name)
@@ -199,7 +170,7 @@ def test_an_old_primary_that_went_its_own_way_is_restored(
     own = topics.log_ends(there, topic_name)
     engine.reverse(topic_name)
     _wait_until_turned(engine, topic_name, HOME)
-    _write(source_cluster, topic_name, 4)
+    write(source_cluster, topic_name, 4)
     assert_becomes_equal(source_cluster, destination_cluster, topic_name, raw=False, own_until=own)
     assert topics.settings(here, topic_name)["compression.type"] == "lz4"
 
@@ -211,11 +182,11 @@ def test_who_may_not_turn(
     engine = start_engine()
     engine.create_link("one-way", source_cluster.bootstrap_servers)
     engine.create_mirror("one-way", topic_name)
-    with _refused("LINK_NOT_BIDIRECTIONAL"):
+    with refused("LINK_NOT_BIDIRECTIONAL"):
         engine.reverse(topic_name)
     engine.failover(topic_name)
     wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
-    with _refused("LINK_NOT_BIDIRECTIONAL"):
+    with refused("LINK_NOT_BIDIRECTIONAL"):
         engine.restore(topic_name)
     with pytest.raises(grpc.RpcError) as caught:
         engine.create_link(
@@ -234,7 +205,7 @@ def test_a_reversed_mirror_goes_on_whatever_dies_and_is_left_when_its_cluster_is
 ) -> None:
     """Two processes share it; one of them, the remote broker and the local one are killed under load."""
     source = start_cluster(settings={"log.cleaner.backoff.ms": 200})
-    engine = _mirrored(source, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     own = topics.log_ends(source.bootstrap_servers, topic_name)
     engine.reverse(topic_name)
     _wait_until_turned(engine, topic_name, AWAY)
@@ -254,10 +225,10 @@ def test_a_reversed_mirror_goes_on_whatever_dies_and_is_left_when_its_cluster_is
         records = produce.varied(20_000, PARTITIONS, seed=number)
         produce.write(destination_cluster.bootstrap_servers, topic_name, records, settings={"batch.num.messages": 10})
         fault()
-        _write(destination_cluster, topic_name, 50 + number)
+        write(destination_cluster, topic_name, 50 + number)
         assert_becomes_equal(destination_cluster, source, topic_name, raw=False, own_until=own)
     source.nodes[0].kill()
-    _write(destination_cluster, topic_name, 60)
+    write(destination_cluster, topic_name, 60)
     wait_until(
         lambda: "the remote cluster" in engine.mirror(topic_name).state_detail, 60, "it to be said what is missing"
     )
@@ -276,7 +247,7 @@ def test_a_restore_goes_on_where_no_other_topic_is(
 ) -> None:
     """The settings that a cluster knows cannot be looked up there any more, by a process that begins anew."""
     source = start_cluster(settings={"log.cleaner.backoff.ms": 200})
-    engine = _mirrored(source, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     engine.failover(topic_name)
     wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
     engine.crash_at("delete_topic:1:after")
@@ -298,7 +269,7 @@ def test_an_engine_that_dies_at_any_step_of_a_reverse_ends_in_the_same_place(
     topic_name: str,
     point: str,
 ) -> None:
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     own = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
     engine.crash_at(point)
     with suppress(grpc.RpcError):
@@ -308,7 +279,7 @@ def test_an_engine_that_dies_at_any_step_of_a_reverse_ends_in_the_same_place(
     if engine.state(topic_name) == "ACTIVE" and engine.mirror(topic_name).direction == HOME:
         engine.reverse(topic_name)  # it died before the wish was stored
     _wait_until_turned(engine, topic_name, AWAY)
-    _write(destination_cluster, topic_name, 2)
+    write(destination_cluster, topic_name, 2)
     assert_becomes_equal(destination_cluster, source_cluster, topic_name, raw=False, own_until=own)
     assert topics.settings(destination_cluster.bootstrap_servers, topic_name)["compression.type"] == "lz4"
 
@@ -327,14 +298,14 @@ def test_an_engine_that_dies_at_any_step_of_a_restore_ends_in_the_same_place(
     point: str,
 ) -> None:
     here = source_cluster.bootstrap_servers
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name, mode=BOTH_WAYS)
     common = topics.log_ends(here, topic_name)
     group = f"{topic_name}-group"
     groups.commit(here, group, topic_name, {0: common[0] - 5, 1: common[1] + 5})
     engine.failover(topic_name)
     wait_until(lambda: engine.state(topic_name) == "STOPPED", 60, "the mirror topic to be STOPPED")
-    _write(source_cluster, topic_name, 2)
-    _write(destination_cluster, topic_name, 3)
+    write(source_cluster, topic_name, 2)
+    write(destination_cluster, topic_name, 3)
     engine.crash_at(point)
     with suppress(grpc.RpcError):
         engine.restore(topic_name)

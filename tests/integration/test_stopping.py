@@ -1,8 +1,7 @@
 """Promote and failover: a mirror topic becomes a topic like any other, exactly, and for good."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -12,32 +11,9 @@ from clusterlink_proto import v1
 from tests.support import produce, raw, reading, sources, topics
 from tests.support.engine import EngineProcess
 from tests.support.equality import assert_becomes_equal, caught_up
+from tests.support.mirrored import PARTITIONS, StartEngine, mirrored, refused, write
 from tests.support.points import around, in_part
 from tests.support.waiting import wait_until
-
-StartEngine = Callable[..., EngineProcess]
-
-PARTITIONS = 3
-
-
-def _mirrored(
-    source: KafkaCluster, destination: KafkaCluster, start_engine: StartEngine, topic: str, **options: object
-) -> EngineProcess:
-    """An engine with a mirror topic that has records and gaps, and has caught up."""
-    config = {"compression.type": "lz4", "retention.ms": "86400000000", "max.message.bytes": "2000000"}
-    topics.create(source.bootstrap_servers, topic, partitions=PARTITIONS, config=config)
-    _write(source, topic, 1)
-    engine = start_engine(**options)
-    engine.create_link("link", source.bootstrap_servers)
-    engine.create_mirror("link", topic)
-    assert_becomes_equal(source, destination, topic, raw=False)
-    return engine
-
-
-def _write(cluster: KafkaCluster, topic: str, seed: int) -> None:
-    records = produce.varied(300, PARTITIONS, seed=seed)
-    produce.write(cluster.bootstrap_servers, topic, records, settings={"batch.num.messages": 20})
-    sources.write_transactions(cluster.bootstrap_servers, topic, partitions=PARTITIONS, rounds=20, seed=seed)
 
 
 def _contents(cluster: KafkaCluster, topic: str, ends: dict[int, int]) -> dict[int, list[tuple[int, reading.Content]]]:
@@ -54,15 +30,6 @@ def _wait_until_stopped(engine: EngineProcess, topic: str) -> v1.MirrorTopic:
     return engine.mirror(topic)
 
 
-@contextmanager
-def _refused(reason: str) -> Iterator[None]:
-    with pytest.raises(grpc.RpcError) as caught:
-        yield
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error
-    assert any(reason.encode() in value for _, value in error.trailing_metadata())
-
-
 @pytest.mark.parametrize("way", ["markers", "transactions"])
 def test_a_promoted_topic_has_everything_and_is_a_topic_like_any_other(
     source_cluster: KafkaCluster,
@@ -71,9 +38,9 @@ def test_a_promoted_topic_has_everything_and_is_a_topic_like_any_other(
     topic_name: str,
     way: str,
 ) -> None:
-    engine = _mirrored(
-        source_cluster, destination_cluster, start_engine, topic_name, settings={"replication": {"gap_filling": way}}
-    )
+    engine = start_engine(settings={"replication": {"gap_filling": way}})
+    config = {"max.message.bytes": "2000000"}
+    mirrored(source_cluster, destination_cluster, engine, topic_name, config=config)
     assert topics.settings(destination_cluster.bootstrap_servers, topic_name)["compression.type"] == "producer"
     ends = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
     begun = engine.promote(topic_name)
@@ -92,14 +59,14 @@ def test_a_promoted_topic_has_everything_and_is_a_topic_like_any_other(
     assert settings["compression.type"] == "lz4"
     assert (settings["retention.ms"], settings["max.message.bytes"]) == ("86400000000", "2000000")
     assert settings["message.timestamp.before.max.ms"] == "9223372036854775807"
-    _write(destination_cluster, topic_name, 5)  # it is the users' now
-    _write(source_cluster, topic_name, 6)
+    write(destination_cluster, topic_name, 5)  # it is the users' now
+    write(source_cluster, topic_name, 6)
     for again in (engine.promote, engine.failover):
-        with _refused("MIRROR_TOPIC_STOPPED"):
+        with refused("MIRROR_TOPIC_STOPPED"):
             again(topic_name)
-    with _refused("MIRROR_TOPIC_STOPPED"):
+    with refused("MIRROR_TOPIC_STOPPED"):
         engine.pause(topic_name)
-    with _refused("MIRROR_TOPIC_STOPPED"):
+    with refused("MIRROR_TOPIC_STOPPED"):
         engine.delete_mirror(topic_name)
     engine.stop()
     engine.start()
@@ -131,8 +98,8 @@ def test_what_an_earlier_owner_sent_late_is_refused_after_the_seal(
 def test_a_promote_waits_while_producers_write_and_can_be_cancelled(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
-    with _refused("NOT_PROMOTING"):
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name)
+    with refused("NOT_PROMOTING"):
         engine.cancel_promote(topic_name)
     writer = produce.Writer(source_cluster.bootstrap_servers, topic_name, PARTITIONS, b"value %d")
     try:
@@ -158,7 +125,7 @@ def test_a_promote_waits_while_producers_write_and_can_be_cancelled(
 def test_a_promote_waits_for_an_open_transaction_and_for_a_paused_link(
     source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name)
     with sources.open_transaction(source_cluster.bootstrap_servers, topic_name):
         engine.pause(topic_name)
         engine.promote(topic_name)  # a paused mirror topic goes on for it
@@ -177,19 +144,19 @@ def test_a_failover_takes_what_is_there(
     before: str,
 ) -> None:
     """The state is what it was, and the lag is told first; the mirror has a part, and exactly that."""
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name)
     ends = topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
     if before == "PAUSED":
         engine.pause(topic_name)
-        _write(source_cluster, topic_name, 2)
+        write(source_cluster, topic_name, 2)
     elif before == "LINK_PAUSED":
         engine.links.PauseLink(v1.PauseLinkRequest(name="link"), timeout=60)
-        _write(source_cluster, topic_name, 2)
+        write(source_cluster, topic_name, 2)
     elif before == "FAILED":
         foreign = [produce.Record(b"k", b"foreign", partition=0)]
         produce.write(destination_cluster.bootstrap_servers, topic_name, foreign)
         wait_until(lambda: engine.state(topic_name) == "FAILED", 30, "the foreign write to be noticed")
-        with _refused("MIRROR_TOPIC_FAILED"):
+        with refused("MIRROR_TOPIC_FAILED"):
             engine.promote(topic_name)
         ends[0] += 1
     elif before == "PROMOTING":
@@ -202,7 +169,7 @@ def test_a_failover_takes_what_is_there(
     _wait_until_stopped(engine, topic_name)
     sealed = {index: end + (before != "FAILED" or index != 0) for index, end in ends.items()}
     assert topics.log_ends(destination_cluster.bootstrap_servers, topic_name) == sealed
-    _write(destination_cluster, topic_name, 3)
+    write(destination_cluster, topic_name, 3)
 
 
 def test_a_failover_while_the_source_is_dead(
@@ -213,7 +180,7 @@ def test_a_failover_while_the_source_is_dead(
 ) -> None:
     """On the worst night; also by an engine that was started after the source had died."""
     source = start_cluster()
-    engine = _mirrored(source, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source, destination_cluster, start_engine(), topic_name)
     ends = topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
     source.nodes[0].kill()
     wait_until(lambda: engine.state(topic_name) == "SOURCE_UNAVAILABLE", 60, "the source to be missed")
@@ -228,7 +195,7 @@ def test_a_failover_while_the_source_is_dead(
         index: end + 1 for index, end in ends.items()
     }
     assert topics.settings(destination_cluster.bootstrap_servers, topic_name)["compression.type"] == "lz4"
-    _write(destination_cluster, topic_name, 4)
+    write(destination_cluster, topic_name, 4)
 
 
 @pytest.mark.parametrize("point", in_part([*around("write", "write:2"), "write:3:before"], "write:2:before"))
@@ -242,7 +209,7 @@ def test_an_engine_that_dies_at_any_step_ends_in_the_same_place(
     point: str,
 ) -> None:
     """Before and after each step is stored; the seal itself may have been written twice, which nobody sees."""
-    engine = _mirrored(source_cluster, destination_cluster, start_engine, topic_name)
+    engine = mirrored(source_cluster, destination_cluster, start_engine(), topic_name)
     ends = topics.log_ends(source_cluster.bootstrap_servers, topic_name)
     wanted = _contents(source_cluster, topic_name, ends)
     if verb == "failover" and point.startswith("write:3"):

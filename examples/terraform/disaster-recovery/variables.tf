@@ -14,6 +14,18 @@ variable "topics" {
   type        = set(string)
 }
 
+variable "automatic_prefixes" {
+  description = "Topics whose names begin so are copied as well, those that are made later too."
+  type        = set(string)
+  default     = []
+}
+
+variable "acl_principals" {
+  description = "Whose ACLs are copied, for example User:shop. Both clusters need an authorizer."
+  type        = set(string)
+  default     = []
+}
+
 variable "primary_is_lost" {
   description = "Whether the topics are failed over now. This is final."
   type        = bool

@@ -37,10 +37,7 @@ class View:
         self.offsets: dict[str, SavedOffsets] = {}
         self.denials: dict[str, Denial] = {}
         self.listeners: list[Listener] = []
-
-    def take(self, changes: Mapping[str, Stored | None]) -> None:
-        """Takes over changed objects by key."""
-        tables: dict[str, dict[str, Any]] = {
+        self._tables: dict[str, dict[str, Any]] = {
             "link": self.links,
             "mirror": self.mirrors,
             "detached": self.detached,
@@ -50,14 +47,27 @@ class View:
             "offsets": self.offsets,
             "denial": self.denials,
         }
+
+    def take(self, changes: Mapping[str, Stored | None]) -> None:
+        """Takes over changed objects by key, and tells the listeners."""
+        self.put(changes)
+        for listener in self.listeners:
+            listener(changes)
+
+    def put(self, changes: Mapping[str, Stored | None]) -> None:
+        """Takes over changed objects by key, and tells nobody."""
         for key, value in changes.items():
             kind, _, name = key.partition("/")
             if value is None:
-                tables[kind].pop(name, None)
+                self._tables[kind].pop(name, None)
             else:
-                tables[kind][name] = value
-        for listener in self.listeners:
-            listener(changes)
+                self._tables[kind][name] = value
+
+    def get(self, key: str) -> Stored | None:
+        """Answers an object by its key."""
+        kind, _, name = key.partition("/")
+        found: Stored | None = self._tables[kind].get(name)
+        return found
 
     def progress(self, topic: str, topic_id: str, index: int) -> PartitionProgress:
         """Answers what is remembered of a partition; a new record if nothing is."""

@@ -11,12 +11,24 @@ _RANGE = range(20_000, 32_000)
 
 _lock = threading.Lock()
 _given: set[int] = set()
+_mine = _RANGE
+
+
+def keep_to_share(index: int, shares: int) -> None:
+    """Takes ports of one share of the range from now on: processes that start brokers side by side get a share each.
+
+    Args:
+        index: Of the share, from 0.
+        shares: How many there are.
+    """
+    global _mine  # noqa: PLW0603 - ports are the machine's, so this belongs to the process
+    _mine = _RANGE[index::shares]
 
 
 def free_port() -> int:
     """Returns a port nobody listens on, never the same one twice in this process."""
     with _lock:
-        for port in random.sample(_RANGE, k=len(_RANGE)):
+        for port in random.sample(_mine, k=len(_mine)):
             if port not in _given and _is_free(port):
                 _given.add(port)
                 return port

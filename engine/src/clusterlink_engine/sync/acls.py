@@ -23,13 +23,13 @@ class Plan:
 
     Attributes:
         create: Is selected, and not on the local cluster.
-        delete: Was created by this link, is on the local cluster, and the source has it no longer.
-        forget: Was created by this link, and is neither at the source nor on the local cluster.
+        delete: Was created by this link, and the source has it no longer. Also if it was not seen on the local cluster: a
+            broker learns of an ACL a moment after it was created (KRaft), so only an answer to a deletion proves that it
+            is gone.
     """
 
     create: tuple[Acl, ...]
     delete: tuple[Acl, ...]
-    forget: tuple[Acl, ...]
 
 
 def plan(
@@ -46,8 +46,7 @@ def plan(
     selected = {
         acl for acl in source if any(entry.matches(acl) for entry in filters) and acl != denial(acl.resource_name)
     }
-    gone = set(created) - set(source)
-    return Plan(_ordered(selected - set(present)), _ordered(gone & set(present)), _ordered(gone - set(present)))
+    return Plan(_ordered(selected - set(present)), _ordered(set(created) - set(source)))
 
 
 class AclSync(SyncTask):
@@ -112,7 +111,7 @@ class AclSync(SyncTask):
             refusals = {acl: result for acl, result in zip(some, results, strict=True) if result[0]}
             errors.extend(self._told("Creating", refusals))
             created -= refusals.keys()
-        deleted = set(todo.forget)
+        deleted: set[Acl] = set()
         for some in chunks(todo.delete):
             if not self._may_write():
                 return errors
