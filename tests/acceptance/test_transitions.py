@@ -219,3 +219,22 @@ def test_a_destroy_goes_by_what_was_applied(terraform: Terraform, engine: RealEn
     terraform.apply()
     terraform.destroy()
     assert topics.exists(engine.local_bootstrap, "orders")
+
+
+def test_replacing_a_link_needs_its_mirror_topics_to_go_along(
+    applied: Terraform, engine: RealEngine, client: EngineClient, has_everything: Callable[[str], None]
+) -> None:
+    """The plan warns and names the way; the engine refuses what is left; nothing is lost on the way."""
+    later = link(engine, SOON + '  mirror_start_offset = "latest"')
+    applied.write(later + mirror())
+    planned = applied.plan()
+    assert planned.actions == {LINK: "replace"}
+    assert "replace_triggered_by" in planned.diagnostics("warning")[0]["detail"]
+    before = applied.state
+    refused = applied.apply(check=False)
+    assert refused.error("Cannot delete the link from-primary", "1 mirror topics")
+    assert applied.state == before
+    triggered = mirror("lifecycle {\n    replace_triggered_by = [clusterlink_link.primary.mirror_start_offset]\n  }")
+    applied.step(later + triggered, {LINK: "replace", ORDERS: "replace"})
+    produce.write(engine.remote_bootstrap, "orders", produce.varied(30, partitions=3, seed=2))
+    has_everything("orders")

@@ -38,14 +38,19 @@ def _interrupt_twice(process: int) -> None:
     os.killpg(process, signal.SIGINT)
 
 
+def _kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
-    "end",
+    ("end", "call"),
     [
-        pytest.param(_interrupt_twice, id="a second Ctrl-C"),
-        pytest.param(lambda process: os.kill(process, signal.SIGKILL), id="SIGKILL"),
+        pytest.param(_interrupt_twice, "CreateMirrorTopic", id="a second Ctrl-C"),
+        pytest.param(_kill, "CreateLink", id="SIGKILL"),
+        pytest.param(_interrupt_twice, "CreateLink", id="a second Ctrl-C, of a link", marks=pytest.mark.slow),
+        pytest.param(_kill, "CreateMirrorTopic", id="SIGKILL, of a mirror topic", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("call", ["CreateLink", "CreateMirrorTopic"])
 def test_what_nobody_waited_for_is_imported(
     shell_terraform: Terraform, fake_engine: FakeEngine, end: Callable[[int], None], call: str
 ) -> None:
