@@ -108,7 +108,7 @@ class FakeEngine:
                     services["MirrorTopicService"],
                     self._methods(
                         *("CreateMirrorTopic", "GetMirrorTopic", "ListMirrorTopics", "UpdateMirrorTopic"),
-                        *("DeleteMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
+                        *("DeleteMirrorTopic", "RebuildMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
                         *("PromoteMirrorTopic", "CancelPromoteMirrorTopic", "FailoverMirrorTopic"),
                         *("ReverseMirrorTopic", "TruncateAndRestoreMirrorTopic"),
                     ),
@@ -341,6 +341,14 @@ class FakeEngine:
         self.disposals[request.name] = request.topic_disposal
         del self.topics[request.name]
         return v1.DeleteMirrorTopicResponse()
+
+    def _rebuild_mirror_topic(self, request: v1.RebuildMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._live(request)
+        if topic.state == v1.MIRROR_TOPIC_STATE_FAILED:
+            topic.state = v1.MIRROR_TOPIC_STATE_PAUSED if topic.paused else v1.MIRROR_TOPIC_STATE_ACTIVE
+            topic.error = topic.error_message = ""
+            topic.topic_id = uuid.uuid4().hex
+        return topic
 
     def _pause_mirror_topic(self, request: v1.PauseMirrorTopicRequest) -> v1.MirrorTopic:
         topic = self._topic(request.name, request.link)

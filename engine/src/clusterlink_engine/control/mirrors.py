@@ -1,4 +1,4 @@
-"""The life of mirror topics: create, update, pause, resume, delete. Promote and failover are in `stops`.
+"""The life of mirror topics: create, update, pause, resume, rebuild, delete. Promote and failover are in `stops`.
 
 Every step is stored before it is taken, so that a process that dies in between leaves a record that says how to go on:
 CREATING before the topic is created, DELETING before it is deleted.
@@ -29,7 +29,7 @@ from clusterlink_engine.errors import (
     is_retriable,
 )
 from clusterlink_engine.mirror.topics import MOST_PARTITIONS
-from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase
+from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase, TopicDisposal
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
 from clusterlink_engine.store.records import key_of
@@ -152,20 +152,55 @@ class MirrorTopics:
                 return self._state.mirror(name, link)
             return await self._state.change_mirror(name, {"paused": False})
 
-    async def delete(self, name: str, link: str, *, keep_topic: bool) -> None:
-        """Ends a mirror: detaches the topic, or deletes it; forgets one that is STOPPED.
+    async def rebuild(self, name: str, link: str) -> MirrorTopic:
+        """Deletes the topic of a FAILED mirror and mirrors anew, from the start, the source topic that has the name now.
 
-        A topic whose creation was never finished is deleted in either case: there is nothing to keep.
+        One that has not failed is left as it is, or finished if it was begun: so a caller who lost the answer asks again.
 
         Raises:
             NotFoundError: There is no such mirror topic.
-            FailedPreconditionError: It is STOPPED, and its topic, which is no mirror any more, should be deleted.
+            FailedPreconditionError: It is being stopped, or has been; there is no source topic; or the topic is not the one
+                that the engine has made. Nothing was changed.
+            KafkaError: A cluster did not answer. If the intent was stored already, the engine goes on by itself.
+        """
+        async with self._state.locked("mirror", name):
+            mirror = self._live(name, link)
+            if mirror.phase in (Phase.ACTIVE, Phase.SEEDING) and self._state.failures(mirror):
+                await self._check_rebuild(mirror)
+                self._stop_seeding(name)
+                mirror = mirror.anew(phase=Phase.CLEARING, topic_id="", replaces=mirror.topic_id)
+                await self._state.write(mirror, gone=self._state.partition_keys(name))
+                log.info("mirror topic %s is deleted and mirrored anew", name)
+            return mirror if mirror.phase in _AT_REST else await self._complete_or_go_on(mirror)
+
+    async def _check_rebuild(self, mirror: MirrorTopic) -> None:
+        way = self._plane.way(mirror)
+        await self._source(way.source, mirror.source_topic)
+        present = await way.destination.topics.find(mirror.name)
+        if present is not None and present.topic_id != mirror.topic_id:
+            raise FailedPreconditionError(
+                f'The topic "{mirror.name}" was created anew by somebody else and is not the mirror; it is not touched. Delete '
+                "it to mirror anew.",
+                field="name",
+                reason="TOPIC_REPLACED",
+            )
+
+    async def delete(self, name: str, link: str, disposal: TopicDisposal) -> None:
+        """Ends a mirror: detaches the topic, or deletes it; forgets one that is STOPPED, unless its data is to go too.
+
+        A topic whose creation was never finished is deleted in any case: there is nothing to keep.
+
+        Raises:
+            NotFoundError: There is no such mirror topic.
+            FailedPreconditionError: It is STOPPED, and its topic, which is no mirror any more, should be deleted, but not with
+                what others may have written to it.
             KafkaError: The local cluster did not answer. A detach did not happen; a deletion goes on by itself.
         """
+        keep_topic = disposal is TopicDisposal.KEEP_TOPIC
         async with self._state.locked("mirror", name):
             mirror = self._state.mirror(name, link)
             if mirror.phase is Phase.STOPPED:
-                await self._forget(mirror, keep_topic=keep_topic)
+                await self._delete_stopped(mirror, disposal)
                 return
             if mirror.held_off:
                 raise FailedPreconditionError(
@@ -188,19 +223,22 @@ class MirrorTopics:
             self._stop_seeding(name)
             await self._complete_or_go_on(await self._state.change_mirror(name, {"phase": Phase.DELETING}))
 
-    async def _forget(self, mirror: MirrorTopic, *, keep_topic: bool) -> None:
+    async def _delete_stopped(self, mirror: MirrorTopic, disposal: TopicDisposal) -> None:
+        if disposal is TopicDisposal.DELETE_TOPIC:
+            raise FailedPreconditionError(
+                f'The topic "{mirror.name}" is no mirror any more, and others may have written to it; the engine does not '
+                "delete it. Forget the mirror with KEEP_TOPIC, or say DELETE_TOPIC_WITH_DATA.",
+                field="topic_disposal",
+                reason="MIRROR_TOPIC_STOPPED",
+            )
         if mirror.held_off:
             log.warning(
                 "the source of %s still refuses batches: its settings should be %s", mirror.name, mirror.held_off
             )
-        if not keep_topic:
-            raise FailedPreconditionError(
-                f'The topic "{mirror.name}" is no mirror any more, and others may have written to it; the engine does not '
-                "delete it. Forget the mirror with KEEP_TOPIC, and delete the topic yourself.",
-                field="topic_disposal",
-                reason="MIRROR_TOPIC_STOPPED",
-            )
-        await self._state.write(gone=self._everything(mirror))
+        if disposal is TopicDisposal.KEEP_TOPIC:
+            await self._state.write(gone=self._everything(mirror))
+        else:
+            await self._complete_or_go_on(await self._state.change_mirror(mirror.name, {"phase": Phase.DELETING}))
 
     async def _leave(self, mirror: MirrorTopic) -> None:
         """Forgets a mirror on the remote cluster, which may be gone for good: both topics stay as they are."""
@@ -296,7 +334,8 @@ class MirrorTopics:
         try:
             return await self._complete(mirror, first=first)
         except ClusterlinkError as error:
-            if is_retriable(error):
+            # What is cleared has been deleted: somebody has to go on with it, whatever is in the way.
+            if is_retriable(error) or mirror.phase is Phase.CLEARING:
                 self.go_on_with(mirror)
             raise
 
@@ -313,9 +352,7 @@ class MirrorTopics:
             log.info("mirror topic %s deleted", mirror.name)
             return mirror
         if mirror.phase is Phase.CLEARING:
-            if mirror.replaces:
-                await way.destination.topics.delete_by_id(mirror.replaces)
-            mirror = await self._state.change_mirror(mirror.name, {"phase": Phase.CREATING})
+            mirror = await self._clear(mirror, way)
         if mirror.phase is Phase.CREATING:
             mirror = await self._create_topic(mirror, way, first=first)
         if mirror.phase is Phase.SEEDING:
@@ -323,6 +360,17 @@ class MirrorTopics:
         await self._first_probe(mirror)
         log.info("mirror topic %s of %s on link %s is set up", mirror.name, mirror.source_topic, mirror.link)
         return self._state.mirrors.get(mirror.name, mirror)
+
+    async def _clear(self, mirror: MirrorTopic, way: Way) -> MirrorTopic:
+        """Deletes the topic that a mirror takes the place of; one that is rebuilt begins with what its source is then."""
+        await self._workforce.stopped(mirror.name)
+        if mirror.replaces:
+            await way.destination.topics.delete_by_id(mirror.replaces)
+        begun: dict[str, object] = {"phase": Phase.CREATING}
+        if not mirror.restoring:
+            source = await self._source(way.source, mirror.source_topic)
+            begun |= {"replaces": "", "source_topic_id": source.topic_id, "partition_count": len(source.partitions)}
+        return await self._state.change_mirror(mirror.name, begun)
 
     async def _create_topic(self, mirror: MirrorTopic, way: Way, *, first: bool) -> MirrorTopic:
         try:

@@ -51,30 +51,10 @@ def at_least(minimum: int, unit: str) -> Validator:
     return check
 
 
-def name_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-    """Checks filters by name; what is not known yet is left alone."""
-    types = {"pattern_type": ("LITERAL", "PREFIXED"), "filter_type": ("INCLUDE", "EXCLUDE")}
-    for entry in value:
-        if not isinstance(entry, dict):
-            continue
-        if entry["name"] in ("", None):
-            diagnostics.error("Invalid filter", 'A filter needs a name; "*" stands for every name.', path)
-        for key, known in types.items():
-            found = entry[key]
-            if not isinstance(found, Unknown) and found not in known:
-                shown = "null" if found is None else f'"{found}"'
-                diagnostics.error("Invalid filter", f"Expected {any_of(known)} as {key}, got {shown}.", path)
-
-
-def acl_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-    """Checks filters of ACLs: names are upper case, so that they read back as written; the engine knows which there are."""
-    for entry in value:
-        for key in ("resource_type", "pattern_type", "operation", "permission_type"):
-            found = entry[key] if isinstance(entry, dict) else None
-            if isinstance(found, str) and not _KAFKA_NAME.fullmatch(found):
-                diagnostics.error(
-                    "Invalid filter", f'Expected a name as "ANY" or "TOPIC" as {key}, got "{found}".', path
-                )
+def kafka_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks a name of Kafka's: upper case, so that it reads back as written; the engine knows which there are."""
+    if not _KAFKA_NAME.fullmatch(value):
+        diagnostics.error("Invalid filter", f'Expected a name as "ANY" or "TOPIC" as {path[-1]}, got "{value}".', path)
 
 
 def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
