@@ -368,6 +368,10 @@ class FakeEngine:
 
     def _stop(self, request: Any, stop: v1.MirrorTopicStop.ValueType) -> v1.MirrorTopic:
         topic = self._live(request)
+        if topic.state == v1.MIRROR_TOPIC_STATE_FAILED and stop == v1.MIRROR_TOPIC_STOP_PROMOTE:
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION, "MIRROR_TOPIC_FAILED", f"{topic.name} will never have everything."
+            )
         if not request.validate_only:
             topic.stop, topic.paused = stop, False
             self._begin(topic, v1.MIRROR_TOPIC_STATE_PENDING_STOPPED, v1.MIRROR_TOPIC_STATE_STOPPED)

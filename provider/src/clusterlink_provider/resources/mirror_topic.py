@@ -173,8 +173,8 @@ class MirrorTopicResource:
             when = f"after {seconds:g} s (timeouts.update)" if is_over else "when apply was interrupted"
             raise DiagnosticError.of(
                 "Mirror topic is not stopped yet",
-                f"{prior['id']} was not {wanted} {when}. It waits: {waits_for(topic)} The engine goes on with it; apply again to "
-                "wait on.",
+                f"{prior['id']} was not {wanted} {when}. It waits: {waits_for(topic)} The engine goes on with it; apply "
+                "again to wait on.",
                 ("status",),
             )
         returns.remember(context.private, topic)
