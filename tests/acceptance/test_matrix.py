@@ -56,7 +56,8 @@ LINK_UPDATES_APART = ("remote_cluster.bootstrap_servers", "consumer_offset_sync.
 # Whose meaning a cluster with users and certificates shows (test_security.py); here it is Terraform's part.
 SECURITY_UPDATES: Values = {
     "remote_cluster.security_protocol": "SASL_SSL",
-    "remote_cluster.sasl.mechanism": "SCRAM-SHA-512",
+    "remote_cluster.sasl.mechanism": "AWS_MSK_IAM",
+    "remote_cluster.sasl.aws_region": "eu-central-1",
     "remote_cluster.sasl.username": "other",
     "remote_cluster.sasl.password": "changed",
     "remote_cluster.tls.ca_pem": "ca",
@@ -64,10 +65,23 @@ SECURITY_UPDATES: Values = {
     "remote_cluster.tls.key_pem": "key",
     "remote_cluster.tls.accept_any_server_name": True,
 }
+# What goes with the next one.
+_TOGETHER = ("remote_cluster.sasl.mechanism", "remote_cluster.tls.certificate_pem")
+# Of the tokens, in this order: a map is not empty.
+OAUTH_UPDATES: Values = {
+    "remote_cluster.sasl.oauth.token_endpoint_url": "https://tokens.example.com/other",
+    "remote_cluster.sasl.oauth.client_id": "other",
+    "remote_cluster.sasl.oauth.client_secret": "changed",
+    "remote_cluster.sasl.oauth.scope": "kafka",
+    "remote_cluster.sasl.oauth.parameters": {"audience": "kafka"},
+    "remote_cluster.sasl.oauth.extensions": {"logicalCluster": "lkc-1"},
+    "remote_cluster.sasl.oauth.ca_pem": "ca",
+}
 # Kept nowhere, and seen by their version (test_secrets.py).
 SECURITY_UPDATES_APART = {
     f"remote_cluster.{name}"
-    for name in ("sasl.password_wo", "sasl.password_wo_version", "tls.key_pem_wo", "tls.key_pem_wo_version")
+    for secret in ("sasl.password", "sasl.oauth.client_secret", "tls.key_pem")
+    for name in (f"{secret}_wo", f"{secret}_wo_version")
 }
 MIRROR_UPDATES: Values = {
     "status": "PAUSED",
@@ -100,7 +114,7 @@ def _leaves(attributes: Mapping[str, Attribute], path: str = "") -> Iterator[tup
 
 def test_the_tables_have_every_attribute() -> None:
     link, mirror = dict(_leaves(link_schema.SCHEMA.attributes)), dict(_leaves(mirror_topic_schema.SCHEMA.attributes))
-    updates = {*LINK_UPDATES, *LINK_UPDATES_APART, *SECURITY_UPDATES, *SECURITY_UPDATES_APART}
+    updates = {*LINK_UPDATES, *LINK_UPDATES_APART, *SECURITY_UPDATES, *OAUTH_UPDATES, *SECURITY_UPDATES_APART}
     assert updates | set(LINK_REPLACEMENTS) == set(link)
     assert set(MIRROR_UPDATES) | set(MIRROR_REPLACEMENTS) == set(mirror)
     # Another cluster is found by the plan, which may not know its id yet.
@@ -287,25 +301,44 @@ def test_what_replaces_a_mirror_topic(terraform: Terraform, engine: Engine) -> N
     assert terraform.state[ORDERS]["id"] == "y/payments"
 
 
-def test_how_a_link_connects_in_place(fake_engine: FakeEngine, tmp_path: Path, terraform_of_fake: Terraform) -> None:
+def test_how_a_link_connects_in_place(fake_engine: FakeEngine, terraform_of_fake: Terraform) -> None:
     base = _link("127.0.0.1:29092")
     base["remote_cluster"] |= {
         "security_protocol": "SASL_PLAINTEXT",
         "sasl": {"mechanism": "PLAIN", "username": "u", "password": "p"},
     }
-    terraform = terraform_of_fake
+    _security_in_place(terraform_of_fake, base, SECURITY_UPDATES)
+    remote = fake_engine.links["x"].remote_cluster
+    assert (remote.sasl.password, remote.tls.certificate_pem, remote.tls.key_pem) == ("changed", "certificate", "key")
+    assert (remote.sasl.mechanism, remote.sasl.aws_region) == ("AWS_MSK_IAM", "eu-central-1")
+
+
+def test_where_the_tokens_of_a_link_come_from_in_place(fake_engine: FakeEngine, terraform_of_fake: Terraform) -> None:
+    base = _link("127.0.0.1:29092")
+    oauth = {"token_endpoint_url": "https://tokens.example.com", "client_id": "mirror", "client_secret": "s"}
+    base["remote_cluster"] |= {
+        "security_protocol": "SASL_SSL",
+        "sasl": {"mechanism": "OAUTHBEARER", "oauth": oauth},
+    }
+    _security_in_place(terraform_of_fake, base, OAUTH_UPDATES)
+    found = fake_engine.links["x"].remote_cluster.sasl.oauth
+    for path, value in OAUTH_UPDATES.items():
+        told = getattr(found, path.rpartition(".")[2])
+        assert (dict(told) if isinstance(value, dict) else told) == value
+
+
+def _security_in_place(terraform: Terraform, base: Values, updates: Values) -> None:
+    """Changes one part after the other: each is an update, after which nothing is left to do."""
     _write(terraform, base)
     terraform.apply()
     values = base
-    for path, value in SECURITY_UPDATES.items():
+    for path, value in updates.items():
         values = _put(values, path, value)
-        if path.endswith("certificate_pem"):
-            continue  # goes with its key
+        if path in _TOGETHER:
+            continue
         _write(terraform, values)
         before = terraform.state[LINK]
         assert terraform.apply().actions == {LINK: "update"}, path
         terraform.expect_no_changes()
         after = terraform.state[LINK]
         assert _get(after, path) == value != _get(before, path)
-    remote = fake_engine.links["x"].remote_cluster
-    assert (remote.sasl.password, remote.tls.certificate_pem, remote.tls.key_pem) == ("changed", "certificate", "key")

@@ -140,7 +140,10 @@ def test_what_lost_its_source_is_no_drift_cannot_be_promoted_in_time_and_is_fail
     terraform.expect_no_changes()
     terraform.write(base + mirror('status = "PROMOTED"\n  timeouts = { update = "2s" }'))
     refused = terraform.apply(check=False)
-    assert refused.error("not stopped yet", "still being promoted after 2 s (timeouts.update)")["address"] == ORDERS
+    assert (
+        refused.error("not stopped yet", "was not PROMOTED after 2 s (timeouts.update). It waits: ")["address"]
+        == ORDERS
+    )
     # The engine goes on: what waits for its promote may still be failed over.
     failed_over = base + mirror('status = "FAILED_OVER"')
     terraform.step(failed_over, {ORDERS: "update"})

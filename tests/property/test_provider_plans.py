@@ -135,7 +135,7 @@ def test_mirror_topics(engine: FakeEngine, examples: int) -> None:
                 engine.fail_mirror_topic(live[0].name)
                 if is_rebuilt:
                     wish = {"on_failed": "REBUILD", "status": None}
-                    config, seen = config | wish, seen | wish  # noqa: PLW2901
+                    config, seen = config | wish, seen | wish
             resource.change_to(config, seen)
         counts["rebuilt"] += engine.calls.count("RebuildMirrorTopic")
         value = resource.stored.value

@@ -103,7 +103,7 @@ def test_an_interrupt_ends_the_waiting_for_a_promote(shell_terraform: Terraform,
     _is_called(fake_engine, "PromoteMirrorTopic")
     os.killpg(process.pid, signal.SIGINT)
     output = " ".join(shell_terraform.finish(process).output.replace("\u2502", "").split())
-    assert "still being promoted when apply was interrupted: a record that does not come" in output
+    assert "was not PROMOTED when apply was interrupted. It waits: a record that does not come." in output
     assert shell_terraform.state[ORDERS]["status"] == "ACTIVE"
     fake_engine.waits_for = ""
     shell_terraform.apply()
@@ -126,7 +126,7 @@ def test_an_interrupt_while_a_link_is_failed_over_keeps_the_link(
     _is_called(fake_engine, "FailoverMirrorTopic")
     os.killpg(process.pid, signal.SIGINT)
     output = " ".join(shell_terraform.finish(process).output.replace("\u2502", "").split())
-    assert 'a/orders is still being failed over (on_destroy = "FAILOVER"): the last offset' in output
+    assert 'a/orders is still being failed over (on_destroy = "FAILOVER"). It waits: the last offset' in output
     assert LINK in shell_terraform.state
     fake_engine.waits_for = ""
     shell_terraform.apply()

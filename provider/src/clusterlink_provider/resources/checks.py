@@ -24,11 +24,16 @@ def any_of(choices: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def _as_part(path: Path) -> str:
+    """Names a part that lies deeper than Terraform can point."""
+    return f" as {path[-1]}" if len(path) > 2 else ""
+
+
 def one_of(*allowed: str, later: tuple[str, ...] = ()) -> Validator:
     """Makes a check for a fixed list; values of `later` get the word that this version does not have them yet."""
 
     def check(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-        choices = any_of(allowed)
+        choices = any_of(allowed) + _as_part(path)
         if value in later:
             diagnostics.error(
                 "Not in this version", f'This version of clusterlink does not have "{value}" yet. Use {choices}.', path
@@ -76,7 +81,7 @@ def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
 def not_blank(value: Value, path: Path, diagnostics: Diagnostics) -> None:
     """Checks that a text is not empty; the text itself may be a secret and is not shown."""
     if not value:
-        diagnostics.error("Empty value", "Expected a text that is not empty.", path)
+        diagnostics.error("Empty value", f"Expected a text that is not empty{_as_part(path)}.", path)
 
 
 def start_offset(value: Value, path: Path, diagnostics: Diagnostics) -> None:

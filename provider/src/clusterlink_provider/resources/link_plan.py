@@ -87,7 +87,7 @@ def _warn_of_destroy(context: PlanContext[Session], session: Session, prior: Obj
     else:
         context.diagnostics.warning(
             "Link has live mirror topics",
-            f"The link {link.name} has {link.mirror_topic_count} mirror topics. If they are not destroyed in the "
+            f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). If they are not destroyed in the "
             'same run, the engine refuses to delete the link (on_destroy = "REFUSE").',
         )
 
@@ -100,8 +100,8 @@ def _fails_over(prior: Object) -> bool:
 def _warn_of_failover(context: PlanContext[Session], link: v1.Link) -> None:
     context.diagnostics.warning(
         "Mirror topics are failed over",
-        f"The link {link.name} has {link.mirror_topic_count} mirror topics. Those that are not destroyed in the same run "
-        'become topics like any other, with what they have then (on_destroy = "FAILOVER"). This is final.',
+        f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). Those that are not destroyed in the same "
+        'run become topics like any other, with what they have then (on_destroy = "FAILOVER"). This is final.',
     )
 
 
@@ -114,7 +114,7 @@ def _warn_of_replacement(context: PlanContext[Session], session: Session, prior:
     else:
         context.diagnostics.warning(
             "Replaced link has live mirror topics",
-            f"The link {link.name} has {link.mirror_topic_count} mirror topics. Those of this configuration that "
+            f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). Those of this configuration that "
             f"refer to "
             "the link are replaced along with it when its name or prefix changes; for others use "
             "`replace_triggered_by` in "
