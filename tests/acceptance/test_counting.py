@@ -117,6 +117,7 @@ def test_count_counts_as_for_each_does(terraform: Terraform, engine: Engine, cli
     assert _names(client) == set()
 
 
+@pytest.mark.slow
 def test_two_provider_configurations_for_one_engine(
     shell_terraform: Terraform, engine: Engine, client: EngineClient
 ) -> None:

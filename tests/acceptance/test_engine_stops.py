@@ -53,7 +53,7 @@ resource "clusterlink_mirror_topic" "x" {{
 """
 
 
-@pytest.mark.parametrize("point", in_part(around("producer_id", "write"), "write:1:after"))
+@pytest.mark.parametrize("point", in_part(around("producer_id", "write")))
 def test_a_link_whose_engine_dies_is_adopted_by_the_same_apply(
     own_engine: EngineProcess, own_terraform: Terraform, link: str, point: str
 ) -> None:
@@ -119,6 +119,7 @@ def test_what_the_engine_finishes_after_the_apply_has_given_up_is_imported(
     own_terraform.expect_no_changes()
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_restarted_meanwhile_loses_nothing(
     source_cluster: KafkaCluster, own_engine: EngineProcess, own_terraform: Terraform, link: str, topic_name: str
 ) -> None:

@@ -19,6 +19,7 @@ from tests.acceptance.resident import ResidentProvider
 from tests.acceptance.terraform import Terraform
 from tests.support.certificates import Authority
 from tests.support.fake_engine import FakeEngine, Fault
+from tests.support.points import in_part
 
 _REWRITE = os.environ.get("CLUSTERLINK_TEST_REWRITE_MESSAGES")
 
@@ -438,7 +439,11 @@ def impatient() -> Iterator[ResidentProvider]:
         yield resident
 
 
-@pytest.mark.parametrize("title", _SCENES)
+# Shown to terraform in every run; of the others only the words are compared, in the last test here.
+_DEFAULT = ("A link that cannot be", "Security of a link", "A mirror topic that cannot be")
+
+
+@pytest.mark.parametrize("title", in_part(list(_SCENES), *_DEFAULT))
 def test_printed_as_in_the_file(
     title: str, tmp_path: Path, impatient: ResidentProvider, fake_engine: FakeEngine
 ) -> None:

@@ -46,7 +46,7 @@ def _kill(process: int) -> None:
     ("end", "call"),
     [
         pytest.param(_interrupt_twice, "CreateMirrorTopic", id="a second Ctrl-C"),
-        pytest.param(_kill, "CreateLink", id="SIGKILL"),
+        pytest.param(_kill, "CreateLink", id="SIGKILL", marks=pytest.mark.slow),
         pytest.param(_interrupt_twice, "CreateLink", id="a second Ctrl-C, of a link", marks=pytest.mark.slow),
         pytest.param(_kill, "CreateMirrorTopic", id="SIGKILL, of a mirror topic", marks=pytest.mark.slow),
     ],
