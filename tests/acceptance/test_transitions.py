@@ -200,7 +200,7 @@ def test_destroying_a_link_fails_over_what_is_not_destroyed_with_it(
     planned = terraform.plan("-destroy")
     (warning,) = planned.diagnostics("warning")
     assert warning["summary"] == "Mirror topics are failed over"
-    assert "3 mirror topics" in warning["detail"]
+    assert "live mirror topics (3)" in warning["detail"]
     terraform.destroy()
     assert list(client.list_links()) == []
     assert list(client.list_mirror_topics()) == []
