@@ -48,8 +48,9 @@ demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirro
 bench: setup ## Copies 1 GB between two brokers and prints the table of docs/benchmarks.md.
 	$(BIN)/python benchmarks/copying.py $(ARGS)
 
-docs: setup ## Writes docs/reference.md anew.
+docs: setup ## Writes the generated pages of docs/ anew.
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/generate_registry.py
 
 proto: .venv-proto/.ready ## Generates the message classes anew.
 	.venv-proto/bin/python proto/generate.py

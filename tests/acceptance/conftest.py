@@ -17,7 +17,9 @@ from tests.support.fake_engine import FakeEngine
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what runs terraform."""
     for item in items:
-        if {"terraform", "shell_terraform"}.intersection(getattr(item, "fixturenames", ())):
+        if {"terraform", "terraform_of_fake", "shell_terraform", "own_terraform", "example"}.intersection(
+            getattr(item, "fixturenames", ())
+        ):
             item.add_marker(pytest.mark.terraform)
 
 
@@ -74,6 +76,12 @@ def resident() -> Iterator[ResidentProvider]:
 def terraform(tmp_path: Path, engine: Engine, resident: ResidentProvider) -> Terraform:
     """Terraform with a resident provider that is configured for the engine."""
     return Terraform(tmp_path / "work", tmp_path / "no-plugins", engine.endpoint, resident.reattach)
+
+
+@pytest.fixture
+def terraform_of_fake(tmp_path: Path, fake_engine: FakeEngine, resident: ResidentProvider) -> Terraform:
+    """Terraform with a resident provider that is configured for the engine in memory."""
+    return Terraform(tmp_path / "work-of-fake", tmp_path / "no-plugins", fake_engine.endpoint, resident.reattach)
 
 
 @pytest.fixture

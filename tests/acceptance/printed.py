@@ -17,7 +17,8 @@ fails the test, unless no Terraform of today can be made to print it; those are 
 _START = re.compile(r"^(Error|Warning): ")
 # What Terraform prints after a message, or between messages.
 _OTHER = re.compile(
-    r"^(─|Plan:|Apply |Terraform |Changes to |Success|No changes|Note: |\S+: [A-Z][a-z]+.*(\.\.\.|after|complete))"
+    r"^(─|Plan:|Apply |Terraform (used|will|has|planned) |"
+    r"Changes to |Success|No changes|Note: |\S+: [A-Z][a-z]+.*(\.\.\.|after|complete))"
 )
 
 

@@ -173,7 +173,7 @@ class Terraform:
     def state(self) -> dict[str, dict[str, Any]]:
         """The attributes of each resource in the state, by address."""
         path = self.directory / "terraform.tfstate"
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:  # locked, and never written
             return {}
         found = {}
         for resource in json.loads(path.read_text())["resources"]:

@@ -229,10 +229,10 @@ def test_drift_failed(applied: Terraform, engine: Engine) -> None:
 
 
 def test_a_failed_mirror_topic_is_mirrored_anew(applied: Terraform, engine: Engine) -> None:
-    """The way that the error tells: delete with data, replace."""
+    """By the step that any resource has: delete with data, replace. `on_destroy` is taken over although the apply fails."""
     engine.fail_mirror_topic("orders")
     applied.write(link(engine) + mirror('on_destroy = "DELETE_TOPIC"'))
-    assert 'set on_destroy = "DELETE_TOPIC"' in applied.apply(check=False).error("has failed")["detail"]
+    assert 'set on_failed = "REBUILD"' in applied.apply(check=False).error("has failed")["detail"]
     assert applied.state[ORDERS]["on_destroy"] == "DELETE_TOPIC"
     applied.apply(f"-replace={ORDERS}")
     assert applied.state[ORDERS]["status"] == "ACTIVE"
@@ -408,13 +408,12 @@ def test_promote_is_said_to_be_final_and_is(applied: Terraform, engine: Engine, 
     assert planned.diagnostics("warning")[0]["summary"] == "This is final"
     applied.step(promoted, {ORDERS: "update"})
     assert (applied.state[ORDERS]["status"], applied.state[ORDERS]["observed_status"]) == ("PROMOTED", "STOPPED")
+    # The configuration asks for what there is not: nothing is touched.
     applied.write(link(engine) + mirror())
     planned = applied.plan()
-    assert planned.code == 2
-    assert planned.diagnostics("warning")[0]["summary"] == "Mirror topic is stopped for good"
-    refused = applied.apply(check=False)
-    assert refused.code == 1
-    assert refused.error("stopped for good", "Terraform never makes it a mirror topic again")["address"] == ORDERS
+    assert planned.code == 1
+    refused = planned.error("stopped for good", "Terraform never makes it a mirror topic again")
+    assert refused["address"] == ORDERS
     applied.step(promoted, {})
     applied.destroy()
     assert client.get_mirror_topic("orders") is None
@@ -426,6 +425,13 @@ def test_a_failover_by_an_operator_is_drift_and_its_status_ends_it(
     client.stop_mirror_topic("orders", "from-primary", v1.MIRROR_TOPIC_STOP_FAILOVER, seconds=30)
     planned = applied.plan()
     assert (planned.code, planned.actions) == (2, {ORDERS: "update"})
+    assert "Apply will refuse" in planned.diagnostics("warning")[0]["detail"]
+    refused = applied.apply(check=False)
+    assert refused.code == 1
+    assert refused.error("stopped for good", "Terraform never makes it a mirror topic again")["address"] == ORDERS
+    assert applied.plan().code == 2  # still a warning: the configuration has not changed
+    applied.write(link(engine) + mirror('status = "PAUSED"'))
+    assert applied.plan().error("stopped for good", "cannot become PAUSED")["address"] == ORDERS
     applied.step(link(engine) + mirror('status = "FAILED_OVER"'), {})
 
 

@@ -79,7 +79,7 @@ def test_validate_points_to_each_line(terraform: Terraform, engine: Engine) -> N
         'mode = "SOURCE"': "does not have",
         'mode = "NONE"': "Expected",
         'topic_prefix = "a/b"': "not legal",
-        'on_destroy = "FAILOVER"': "does not have",
+        'on_destroy = "FORGET"': "FAILOVER",
         'timeouts = { create = "soon" }': "not a duration",
         "topic_config_sync = { include = [] }": "at least one",
         'config = { "a" = null }': "null",

@@ -81,7 +81,7 @@ def test_links(tmp_path: Path, engine: Engine, resident: ResidentProvider, fake_
     _CORE._endpoint = fake_engine.endpoint
 
     @settings(
-        max_examples=5,
+        max_examples=3,
         deadline=None,
         phases=[Phase.generate],  # making a failure smaller would take minutes
         suppress_health_check=list(HealthCheck),

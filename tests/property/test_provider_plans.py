@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from clusterlink_proto import v1
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-from clusterlink_provider.resources import mirror_topic
+from clusterlink_provider.resources import stops
 from clusterlink_provider.resources.provider import ClusterlinkProvider
 from tests.support.fake_engine import FakeEngine
 from tests.support.provider_calls import ProviderCalls
@@ -23,7 +24,7 @@ _PROVIDER = ProviderCalls(ClusterlinkProvider({}))
 _LINK = TerraformCore(_PROVIDER, "clusterlink_link", "")
 _MIRROR_TOPIC = TerraformCore(_PROVIDER, "clusterlink_mirror_topic", "")
 
-_EXAMPLES = pytest.mark.parametrize("examples", [75, pytest.param(1000, marks=pytest.mark.slow)])
+_EXAMPLES = pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.slow)])
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def engine() -> Iterator[FakeEngine]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_topic, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(stops, "_LOOK_SECONDS", 0)
 
 
 class _Run:
@@ -82,19 +83,34 @@ def test_links(engine: FakeEngine, examples: int) -> None:
     counts: Counter[str] = Counter()
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(sequences(_LINK, mend_link))
-    def run(configs: list[tuple[Object, Object]]) -> None:
+    @given(sequences(_LINK, mend_link), st.booleans())
+    def run(configs: list[tuple[Object, Object]], has_mirror_topic: bool) -> None:
         engine.links.clear()
+        engine.topics.clear()
         engine.tokens.clear()
         resource = _Run(_LINK, engine, counts)
         for config, seen in configs:
             resource.change_to(config, seen)
+        value = resource.stored.value
+        if has_mirror_topic and value is not None:
+            active = v1.MIRROR_TOPIC_STATE_ACTIVE
+            engine.topics["left"] = v1.MirrorTopic(name="left", link=value["name"], source_topic="left", state=active)
+            resource.change_to(None, None)
+            is_failed_over = value["on_destroy"] == "FAILOVER"
+            assert (resource.stored.value is None) == is_failed_over
+            if is_failed_over:
+                counts["failed over"] += 1
+                assert engine.topics["left"].state == v1.MIRROR_TOPIC_STATE_STOPPED
+                assert engine.topics["left"].stop == v1.MIRROR_TOPIC_STOP_FAILOVER
+            else:
+                assert engine.topics.pop("left").state == active
         resource.change_to(None, None)
         assert resource.stored.value is None
         assert engine.links == {}
 
     run()
-    _check_counts(counts, least=20)
+    _check_counts(counts, least=10)
+    assert counts["failed over"] >= 1, counts
 
 
 @_EXAMPLES
@@ -102,27 +118,39 @@ def test_mirror_topics(engine: FakeEngine, examples: int) -> None:
     counts: Counter[str] = Counter()
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(sequences(_MIRROR_TOPIC, mend_mirror_topic))
-    def run(configs: list[tuple[Object, Object]]) -> None:
+    @given(sequences(_MIRROR_TOPIC, mend_mirror_topic), st.integers(1, 3), st.booleans())
+    def run(configs: list[tuple[Object, Object]], fails_before: int, is_rebuilt: bool) -> None:
         engine.topics.clear()
         engine.tokens.clear()
         engine.links.clear()
         engine.source_topics.update(orders=3, payments=1)
         for name, prefix in (("plain", ""), ("prefixed", "p.")):
             engine.links[name] = v1.Link(name=name, topic_prefix=prefix, mode=v1.LINK_MODE_DESTINATION)
+        engine.calls.clear()
         resource = _Run(_MIRROR_TOPIC, engine, counts)
-        for config, seen in configs:
+        for number, (config, seen) in enumerate(configs):
+            live = [topic for topic in engine.topics.values() if topic.state != v1.MIRROR_TOPIC_STATE_STOPPED]
+            if number == fails_before and live:
+                counts["failed"] += 1
+                engine.fail_mirror_topic(live[0].name)
+                if is_rebuilt:
+                    wish = {"on_failed": "REBUILD", "status": None}
+                    config, seen = config | wish, seen | wish
             resource.change_to(config, seen)
+        counts["rebuilt"] += engine.calls.count("RebuildMirrorTopic")
         value = resource.stored.value
         if (
             value is not None
             and value["status"] in {"PROMOTED", "FAILED_OVER"}
             and value["on_destroy"] == "DELETE_TOPIC"
         ):
-            return  # the engine refuses to delete what is the user's
+            resource.change_to(None, None)
+            assert resource.stored.value is not None  # nobody deletes what is the user's
+            return
         resource.change_to(None, None)
         assert resource.stored.value is None
         assert engine.topics == {}
 
     run()
-    _check_counts(counts, least=10)
+    _check_counts(counts, least=5)
+    assert counts["failed"] > counts["rebuilt"] >= 1, counts

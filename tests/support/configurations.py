@@ -55,7 +55,7 @@ _VALUES: Mapping[str, "st.SearchStrategy[Any]"] = {
     "config": st.dictionaries(
         st.sampled_from(["replica.fetch.max.bytes", "request.timeout.ms"]), st.sampled_from(["50000", "60000"])
     ),
-    "mechanism": st.sampled_from(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+    "mechanism": st.sampled_from(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]),
     "create": st.sampled_from(["30s", "1m", "1h30m"]),
     "update": st.sampled_from(["30s", "1m"]),
     "delete": st.sampled_from(["30s", "1m"]),

@@ -212,9 +212,17 @@ class EngineProcess(engine.EngineProcess):
         )
         return answer
 
-    def delete_mirror(self, name: str, *, keep: bool = False) -> None:
-        """Detaches or deletes a mirror topic."""
+    def rebuild(self, name: str) -> v1.MirrorTopic:
+        """Deletes a failed mirror topic and mirrors anew."""
+        request = v1.RebuildMirrorTopicRequest(name=name)
+        answer: v1.MirrorTopic = self.mirror_topics.RebuildMirrorTopic(request, timeout=_CALL_SECONDS)
+        return answer
+
+    def delete_mirror(self, name: str, *, keep: bool = False, with_data: bool = False) -> None:
+        """Detaches or deletes a mirror topic; `with_data` one that is STOPPED, too."""
         disposal = v1.TOPIC_DISPOSAL_KEEP_TOPIC if keep else v1.TOPIC_DISPOSAL_DELETE_TOPIC
+        if with_data:
+            disposal = v1.TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA
         self.mirror_topics.DeleteMirrorTopic(
             v1.DeleteMirrorTopicRequest(name=name, topic_disposal=disposal), timeout=_CALL_SECONDS
         )

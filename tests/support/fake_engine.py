@@ -108,7 +108,7 @@ class FakeEngine:
                     services["MirrorTopicService"],
                     self._methods(
                         *("CreateMirrorTopic", "GetMirrorTopic", "ListMirrorTopics", "UpdateMirrorTopic"),
-                        *("DeleteMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
+                        *("DeleteMirrorTopic", "RebuildMirrorTopic", "PauseMirrorTopic", "ResumeMirrorTopic"),
                         *("PromoteMirrorTopic", "CancelPromoteMirrorTopic", "FailoverMirrorTopic"),
                         *("ReverseMirrorTopic", "TruncateAndRestoreMirrorTopic"),
                     ),
@@ -342,6 +342,14 @@ class FakeEngine:
         del self.topics[request.name]
         return v1.DeleteMirrorTopicResponse()
 
+    def _rebuild_mirror_topic(self, request: v1.RebuildMirrorTopicRequest) -> v1.MirrorTopic:
+        topic = self._live(request)
+        if topic.state == v1.MIRROR_TOPIC_STATE_FAILED:
+            topic.state = v1.MIRROR_TOPIC_STATE_PAUSED if topic.paused else v1.MIRROR_TOPIC_STATE_ACTIVE
+            topic.error = topic.error_message = ""
+            topic.topic_id = uuid.uuid4().hex
+        return topic
+
     def _pause_mirror_topic(self, request: v1.PauseMirrorTopicRequest) -> v1.MirrorTopic:
         topic = self._topic(request.name, request.link)
         topic.paused, topic.state = True, v1.MIRROR_TOPIC_STATE_PAUSED
@@ -360,6 +368,10 @@ class FakeEngine:
 
     def _stop(self, request: Any, stop: v1.MirrorTopicStop.ValueType) -> v1.MirrorTopic:
         topic = self._live(request)
+        if topic.state == v1.MIRROR_TOPIC_STATE_FAILED and stop == v1.MIRROR_TOPIC_STOP_PROMOTE:
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION, "MIRROR_TOPIC_FAILED", f"{topic.name} will never have everything."
+            )
         if not request.validate_only:
             topic.stop, topic.paused = stop, False
             self._begin(topic, v1.MIRROR_TOPIC_STATE_PENDING_STOPPED, v1.MIRROR_TOPIC_STATE_STOPPED)

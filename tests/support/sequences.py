@@ -9,6 +9,10 @@ from tests.support.configurations import configurations, with_unknown
 from tests.support.terraform_core import Object, TerraformCore
 
 _FILTERS = {"acl_sync": "filters", "consumer_offset_sync": "group_filters", "auto_create_mirror_topics": "filters"}
+_OAUTH = (
+    *("token_endpoint_url", "client_id", "client_secret", "client_secret_wo", "client_secret_wo_version"),
+    *("scope", "parameters", "extensions", "ca_pem"),
+)
 _REPLACING = ("name", "mode", "topic_prefix", "mirror_start_offset", "link", "source_topic", "replication_factor")
 
 
@@ -53,12 +57,30 @@ def _with_fitting_security(remote: Object) -> Object:
         remote["sasl"] = None
     if not protocol.endswith("SSL"):
         remote["tls"] = None
-    for group, name in (("sasl", "password"), ("tls", "key_pem")):
-        if remote[group] is not None:
-            remote[group] = _with_one_secret(remote[group], name)
+    if remote["sasl"] is not None:
+        remote["sasl"] = _with_fitting_mechanism(remote["sasl"])
+    if remote["tls"] is not None:
+        remote["tls"] = _with_one_secret(remote["tls"], "key_pem")
     if remote["tls"] is not None and remote["tls"]["certificate_pem"] is None:
         remote["tls"] |= {"key_pem": None, "key_pem_wo": None, "key_pem_wo_version": None}
     return remote
+
+
+def _with_fitting_mechanism(sasl: Object) -> Object:
+    if sasl["mechanism"] == "OAUTHBEARER":
+        endpoint = {
+            "token_endpoint_url": "https://tokens.example.com",
+            "client_id": "mirror",
+            "client_secret": "secret",
+        }
+        oauth = sasl["oauth"] or dict.fromkeys(_OAUTH) | endpoint
+        # An empty map is refused, as an empty set is.
+        maps = {name: oauth[name] or None for name in ("parameters", "extensions")}
+        without = dict.fromkeys(("username", "password", "password_wo", "password_wo_version", "aws_region"))
+        return {**sasl, **without, "oauth": {**_with_one_secret(oauth, "client_secret"), **maps}}
+    region = (sasl["aws_region"] or "eu-central-1") if sasl["mechanism"] == "AWS_MSK_IAM" else None
+    named = {"username": sasl["username"] or "mirror", "aws_region": region, "oauth": None}
+    return {**_with_one_secret(sasl, "password"), **named}
 
 
 def _with_one_secret(group: Object, name: str) -> Object:
@@ -72,4 +94,8 @@ def mend_mirror_topic(config: Object) -> Object:
     """Mends the names and settings of a mirror topic: the engine has only one for each source topic."""
     prefix = "p." if config["link"] == "prefixed" else ""
     name = config["name"] and prefix + config["source_topic"]
-    return {**config, "name": name, "config": config["config"] and {"segment.bytes": "1048576"}}
+    disposals = (None, "KEEP_TOPIC", "DELETE_TOPIC")
+    # The description has other names in it, too.
+    on_destroy = config["on_destroy"] if config["on_destroy"] in disposals else "DELETE_TOPIC_WITH_DATA"
+    settings = config["config"] and {"segment.bytes": "1048576"}
+    return {**config, "name": name, "config": settings, "on_destroy": on_destroy}

@@ -20,6 +20,9 @@ from tests.support.provider_calls import ProviderCalls
 Object = dict[str, Value]
 
 
+_COLLECTIONS = {pb.Schema.Object.LIST: "list", pb.Schema.Object.SET: "set"}
+
+
 @dataclass(frozen=True)
 class Attribute:
     """An attribute as Terraform knows it."""
@@ -64,9 +67,12 @@ def read_schema(schema: pb.Schema) -> dict[str, Attribute]:
 def _attribute(item: pb.Schema.Attribute) -> Attribute:
     nested = None
     if item.HasField("nested_type"):
-        assert item.nested_type.nesting == pb.Schema.Object.SINGLE
         nested = {part.name: _attribute(part) for part in item.nested_type.attributes}
         kind = cty.object_of({name: part.type for name, part in nested.items()})
+        if item.nested_type.nesting != pb.Schema.Object.SINGLE:
+            # Nothing in them is computed, so that for Terraform they are values like any other.
+            assert not any(part.computed or part.write_only or part.nested for part in nested.values())
+            nested, kind = None, Type(_COLLECTIONS[item.nested_type.nesting], element=kind)
     else:
         kind = Type.from_json(json.loads(item.type))
     return Attribute(kind, nested, item.required, item.optional, item.computed, item.write_only, item.description)
@@ -191,6 +197,7 @@ class TerraformCore:
         self._provider, self._type_name, self._endpoint = provider, type_name, endpoint
         schemas = provider.call("GetProviderSchema")
         self.attributes = read_schema(schemas.resource_schemas[type_name])
+        self._version = schemas.resource_schemas[type_name].version
         self.type = cty.object_of({name: item.type for name, item in self.attributes.items()})
         provider_parts = {name: item.type for name, item in read_schema(schemas.provider).items()}
         self._provider_type = cty.object_of(provider_parts)
@@ -211,9 +218,8 @@ class TerraformCore:
         """Reads a stored state and brings it up to date; with an error it stays as it was."""
         if stored.value is None:
             return stored, []
-        schema_version = 0
         raw = pb.RawState(json=json.dumps(to_json(stored.value)).encode())
-        upgraded = self._call("UpgradeResourceState", version=schema_version, raw_state=raw)
+        upgraded = self._call("UpgradeResourceState", version=self._version, raw_state=raw)
         if _failed(upgraded):
             return stored, list(upgraded.diagnostics)
         response = self._call("ReadResource", current_state=upgraded.upgraded_state, private=stored.private)

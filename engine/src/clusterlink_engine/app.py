@@ -13,6 +13,7 @@ from clusterlink_engine.admin.topics import ConfluentTopicAdmin
 from clusterlink_engine.api.peers import Following, Peers
 from clusterlink_engine.api.server import Engine, Server
 from clusterlink_engine.control.allocation import NAME as ALLOCATION
+from clusterlink_engine.control.finishing import Finishing
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.membership import Member, Membership, Standing
 from clusterlink_engine.control.mirrors import MirrorTopics
@@ -283,9 +284,10 @@ class _Running:
             write_guard=lambda: guard.way,
         )
         links = Links(state, self._plane, workforce, self._cluster, limits, Preflight(surroundings))
-        mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, self._tasks)
+        finishing = Finishing(state, self._plane, workforce, self._tasks)
+        mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, finishing)
         stops = Stops(state, self._plane, workforce, guard, self._tasks)
-        restores = Restores(state, self._plane, workforce, mirror_topics, self._tasks)
+        restores = Restores(state, self._plane, workforce, finishing, self._tasks)
         states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
         self._server.lead(
@@ -304,7 +306,7 @@ class _Running:
                 claim.instance_id,
             )
         )
-        mirror_topics.go_on()
+        finishing.go_on()
         stops.go_on()
         restores.go_on()
         self._tasks.start("share the work", workforce.run())

@@ -30,8 +30,8 @@ _OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
-# No answer of the engine at all, or one that its own state cannot be written just now.
-_PASSING_REASONS: Final = frozenset({"", "STATE_UNAVAILABLE"})
+# No answer of the engine at all; or one that it does not lead yet, after a start, or cannot write its state just now.
+_PASSING_REASONS: Final = frozenset({"", "NO_LEADER", "STATE_UNAVAILABLE"})
 _TOO_MANY_CALLS: Final = "TOO_MANY_CALLS"
 # A message longer than this is no sentence for people.
 _MESSAGE_LIMIT: Final = 2000
@@ -94,6 +94,10 @@ class EngineClient:
     def stop(self) -> None:
         """Ends retries; calls under way go on to their end."""
         self._stopping.set()
+
+    def pause(self, seconds: float) -> bool:
+        """Waits between two looks at something; tells whether the user wants to stop, at once if so."""
+        return self._stopping.wait(seconds)
 
     def get_engine(self, seconds: float) -> v1.Engine:
         """Asks what the engine is."""
@@ -195,6 +199,11 @@ class EngineClient:
             return self._topic(self._topics.PromoteMirrorTopic, promote, seconds, f"promote the mirror topic {name}")
         failover = v1.FailoverMirrorTopicRequest(name=name, link=link)
         return self._topic(self._topics.FailoverMirrorTopic, failover, seconds, f"fail over the mirror topic {name}")
+
+    def rebuild_mirror_topic(self, name: str, link: str, *, seconds: float) -> v1.MirrorTopic:
+        """Deletes a failed mirror topic and mirrors anew; done already is fine."""
+        request = v1.RebuildMirrorTopicRequest(name=name, link=link)
+        return self._topic(self._topics.RebuildMirrorTopic, request, seconds, f"rebuild the mirror topic {name}")
 
     def delete_mirror_topic(
         self, name: str, link: str, disposal: v1.TopicDisposal.ValueType, *, seconds: float

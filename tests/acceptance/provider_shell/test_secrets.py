@@ -1,15 +1,17 @@
 """The way of a link's password through Terraform: where it must not be, how it is rotated, and what is refused."""
 
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from clusterlink_proto import v1
 from tests.acceptance.terraform import Terraform, blamed
-from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine, Fault
 
 LINK = "clusterlink_link.x"
 FIRST, SECOND = "first-hidden-word", "second-hidden-word"
@@ -90,6 +92,50 @@ def test_a_write_only_secret_is_kept_nowhere(
     assert all(FIRST not in run.output for run in (planned, shown, applied))
     assert "provider.terraform-provider-clusterlink" in planned.output  # the log is there to be looked into
     assert files_with(terraform.directory, FIRST) == []
+
+
+def test_no_secret_is_in_a_trace_a_diagnostic_or_a_crash_message(
+    shell_terraform: Terraform, fake_engine: FakeEngine, tmp_path: Path
+) -> None:
+    """Neither one in the state nor one that is kept nowhere; not when the engine refuses, nor when the provider breaks."""
+    terraform = shell_terraform
+    terraform.environment |= {
+        "TF_VAR_password": FIRST,
+        "TF_VAR_stored": SECOND,
+        "TF_LOG": "TRACE",
+        "TF_LOG_PATH": str(tmp_path / "trace.log"),
+    }
+    variables = VARIABLE + 'variable "stored" {\n  type = string\n  sensitive = true\n}\n'
+    stored = WRITTEN.replace("password_wo = var.password, password_wo_version = %d", "password = var.stored")
+    second = link(PROTOCOL, stored).replace('"x"', '"y"').replace('"a"', '"b"')
+    config = variables + link(PROTOCOL, WRITTEN % 1) + second
+    terraform.write(config)
+    runs = [terraform.plan(), terraform.apply(), terraform.plan()]
+    fake_engine.inject("UpdateLink", *[Fault(grpc.StatusCode.INTERNAL)] * 2)
+    terraform.write(config.replace("password_wo_version = 1", "password_wo_version = 2").replace('"u"', '"other"'))
+    runs.append(terraform.apply(check=False))
+    assert len(runs[-1].diagnostics()) == 2
+    # A bug whose exception has the very secret in its text.
+    script = (
+        "import runpy, sys\n"
+        "from clusterlink_provider.resources import link_convert\n"
+        "def broken(remote, config):\n    raise RuntimeError(f'cannot write {remote} of {config}')\n"
+        "link_convert._sasl_to_message = broken\n"
+        "sys.argv = ['clusterlink_provider']\n"
+        "runpy.run_module('clusterlink_provider', run_name='__main__')\n"
+    )
+    (tmp_path / "broken.py").write_text(script)
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{tmp_path}/broken.py"\n')
+    python.chmod(0o755)
+    terraform.environment["CLUSTERLINK_TERRAFORM_PYTHON"] = str(python)
+    runs.append(terraform.plan())
+    assert len([item for item in runs[-1].diagnostics() if "cannot write" in item["detail"]]) == 2
+    trace = (tmp_path / "trace.log").read_text()
+    assert "unexpected exception" in trace
+    for secret in (FIRST, SECOND):
+        assert all(secret not in run.output for run in runs)
+        assert secret not in trace
 
 
 def test_a_write_only_password_is_rotated_by_its_version(terraform: Terraform, fake_engine: FakeEngine) -> None:

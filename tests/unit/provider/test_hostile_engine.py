@@ -15,7 +15,7 @@ from clusterlink_proto import v1
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider import engine_client
 from clusterlink_provider.framework import cty
-from clusterlink_provider.resources import mirror_topic, mirror_topic_plan
+from clusterlink_provider.resources import mirror_topic_plan, stops
 from clusterlink_provider.resources.provider import ClusterlinkProvider
 from tests.support.fake_engine import FakeEngine, Fault, RawAnswer
 from tests.support.provider_calls import ProviderCalls
@@ -115,6 +115,7 @@ _METHODS = (
     *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink"),
     *("CreateMirrorTopic", "GetMirrorTopic", "ListMirrorTopics", "UpdateMirrorTopic", "DeleteMirrorTopic"),
     *("PauseMirrorTopic", "ResumeMirrorTopic", "PromoteMirrorTopic", "FailoverMirrorTopic"),
+    "RebuildMirrorTopic",
 )
 _KINDS = [*_METHODS, *(f"{name}(validate_only)" for name in _METHODS)]
 
@@ -127,7 +128,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, 0.4)
     monkeypatch.setattr("clusterlink_provider.resources.link_plan.READ_SECONDS", 0.4)
-    monkeypatch.setattr(mirror_topic, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(stops, "_LOOK_SECONDS", 0.05)
     engine = FakeEngine().start()
     engine.create_source_topic("orders", 2)
     LINK._endpoint = MIRROR._endpoint = engine.endpoint
@@ -216,6 +217,35 @@ def _apply(engine: FakeEngine, core: TerraformCore, what: str, plan: Any, config
         assert after.value is None
     else:
         assert cty.is_wholly_known(after.value)
+
+
+@pytest.mark.parametrize("fault", _SOME_FAULTS.values(), ids=_SOME_FAULTS.keys())
+def test_rebuilding_and_failing_over(engine: FakeEngine, fault: Fault) -> None:
+    """What deletes data, or is final, meets the faults too: it is done, or the object stays in the state."""
+    stored = _stored(engine)
+    engine.fail_mirror_topic("orders")
+    rebuilt = _quickly(MIRRORS | {"on_failed": "REBUILD"})
+    rebuilding = MIRROR.plan(stored[MIRROR], rebuilt)
+    _break(engine, fault)
+    MIRROR.begin_walk()
+    after, diagnostics = MIRROR._change(rebuilding.prior, rebuilding.planned, rebuilt, rebuilding.private)
+    assert after.value is not None
+    assert after.value["id"] == rebuilding.prior.value["id"]  # type: ignore[index]
+    _judge(diagnostics)
+    engine.always.clear()
+    failing_over = _quickly(LINKS | {"on_destroy": "FAILOVER"})
+    plan = LINK.plan(stored[LINK], failing_over)
+    link, diagnostics = LINK.apply(plan, failing_over)
+    assert not _judge(diagnostics)
+    destroying = LINK.plan(link, None)
+    _break(engine, fault)
+    LINK.begin_walk()
+    after, diagnostics = LINK._change(destroying.prior, None, None, destroying.private)
+    if _judge(diagnostics):
+        assert after.value is not None
+        assert after.value["id"] == "a"
+    else:
+        assert after.value is None
 
 
 _VERSIONS = ("", "abc", "0.0.9", "0", "-1.-1", "٠.١")

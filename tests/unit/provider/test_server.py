@@ -10,13 +10,14 @@ from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import convert, cty
 from clusterlink_provider.framework.cty import UNKNOWN
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework.identity import Identity, IdentityAttribute
 from clusterlink_provider.framework.provider import ApplyContext, Context, PlanContext, StateContext
 from clusterlink_provider.framework.schema import Attribute, Schema
 from tests.support.provider_calls import ProviderCalls
 
 SCHEMA = Schema(
     description="A thing.",
-    version=1,
+    upgraders=(lambda old: {**old, "note": old.get("remark")},),
     attributes={
         "name": Attribute(description="x", type=cty.STRING, required=True, replace=True),
         "id": Attribute(description="x", type=cty.STRING, computed=True, keep_prior=True),
@@ -33,6 +34,10 @@ class Thing:
 
     type_name = "test_thing"
     schema = SCHEMA
+    identity = Identity(
+        attributes={"place": IdentityAttribute("x", required=False), "name": IdentityAttribute("x")},
+        upgraders=(lambda old: {"place": "u", **old},),
+    )
 
     def __init__(self) -> None:
         self.seen_names: list[str] = []
@@ -68,6 +73,14 @@ class Thing:
 
     def import_state(self, identifier: str, _diagnostics: Diagnostics) -> Object:
         return {"name": identifier}
+
+    def import_identity(self, session: str, identity: Object, diagnostics: Diagnostics) -> Object:
+        if identity["place"] not in (None, session):
+            diagnostics.error("Elsewhere", "x")
+        return {"name": identity["name"]}
+
+    def identify(self, session: str, state: Object) -> Object:
+        return {"place": session, "name": state["name"]}
 
 
 class Source:
@@ -231,6 +244,20 @@ def test_bug_becomes_a_message_and_state_is_kept(caller: Caller, caplog: pytest.
     assert state_of(caller.apply(None, PRIOR).new_state) is None
 
 
+def test_no_secret_is_in_the_message_of_a_bug(caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "hidden\nin two lines"  # noqa: S105 - of this test
+
+    def broken(context: ApplyContext[str]) -> None:
+        raise KeyError(f"oops: {context.config['secret']}")
+
+    caller.thing.step = broken
+    response = caller.apply(PRIOR, {**PRIOR, "secret": secret})
+    assert "oops: (sensitive value)" in response.diagnostics[0].detail
+    assert "oops: (sensitive value)" in caplog.text
+    assert "hidden" not in str(response) + caplog.text.replace("in two", "")
+    assert "in two lines" not in caplog.text
+
+
 def test_error_keeps_what_was_reached(caller: Caller) -> None:
     def half(context: ApplyContext[str]) -> None:
         context.state = {**PRIOR, "note": UNKNOWN}
@@ -279,6 +306,77 @@ def test_upgrade(caller: Caller) -> None:
     ancient = pb.RawState(flatmap={"name": "a"})
     old = caller.call("UpgradeResourceState", type_name="test_thing", version=0, raw_state=ancient)
     assert summaries(old) == ["Unreadable state"]
+
+
+def test_each_step_of_an_upgrade_is_taken_once(caller: Caller) -> None:
+    raw = pb.RawState(json=json.dumps({"name": "a", "remark": "r"}).encode())
+    for version, note in ((0, "r"), (1, None)):
+        response = caller.call("UpgradeResourceState", type_name="test_thing", version=version, raw_state=raw)
+        assert state_of(response.upgraded_state)["note"] == note
+
+
+def identity(name: str, place: str | None = "u") -> pb.ResourceIdentityData:
+    return convert.identity_to_pb(Thing.identity, {"place": place, "name": name})
+
+
+def identity_of(message: pb.ResourceIdentityData) -> Any:
+    return convert.identity_from_pb(Thing.identity, message)
+
+
+def test_identities_are_described_and_upgraded(caller: Caller) -> None:
+    schema = caller.call("GetResourceIdentitySchemas").identity_schemas["test_thing"]
+    assert schema.version == 1
+    assert [(item.name, item.required_for_import, item.type) for item in schema.identity_attributes] == [
+        ("place", False, b'"string"'),
+        ("name", True, b'"string"'),
+    ]
+    request = {"type_name": "test_thing", "raw_identity": pb.RawState(json=b'{"name": "a"}')}
+    assert caller.call("UpgradeResourceIdentity", version=0, **request).upgraded_identity == identity("a")
+    assert identity_of(caller.call("UpgradeResourceIdentity", version=1, **request).upgraded_identity)["place"] is None
+    newer = caller.call("UpgradeResourceIdentity", version=2, **request)
+    assert summaries(newer) == ["Identity of a newer provider"]
+
+
+def test_the_identity_is_in_every_answer_once_it_is_known(caller: Caller) -> None:
+    plan = {"type_name": "test_thing", "config": value({**PRIOR, "id": None})}
+    created = caller.call("PlanResourceChange", proposed_new_state=value({**PRIOR, "id": UNKNOWN}), **plan)
+    assert created.planned_identity == identity("a")
+    late = value({**PRIOR, "name": UNKNOWN, "id": UNKNOWN})
+    unknown = caller.call("PlanResourceChange", type_name="test_thing", proposed_new_state=late, config=late)
+    assert not unknown.HasField("planned_identity")
+    prior = {"prior_state": value(PRIOR), "prior_identity": identity("a")}
+    kept = caller.call("PlanResourceChange", proposed_new_state=value(PRIOR), **prior, **plan)
+    assert kept.planned_identity == identity("a")
+    renamed = value({**PRIOR, "name": "b"})
+    replaced = caller.call(
+        "PlanResourceChange", type_name="test_thing", proposed_new_state=renamed, config=renamed, **prior
+    )
+    assert replaced.planned_identity == identity("b")
+    assert caller.apply(None, {**PRIOR, "id": UNKNOWN}).new_identity == identity("a")
+    assert not caller.apply(PRIOR, None).HasField("new_identity")
+    caller.thing.found = PRIOR
+    read = caller.call("ReadResource", type_name="test_thing", current_state=value(PRIOR))
+    assert read.new_identity == identity("a")
+
+
+def test_an_object_of_another_place_is_not_read(caller: Caller) -> None:
+    """What is not found there must not be forgotten."""
+    response = caller.call(
+        "ReadResource", type_name="test_thing", current_state=value(PRIOR), current_identity=identity("a", "other")
+    )
+    assert summaries(response) == ["Object of another place"]
+    assert state_of(response.new_state) == PRIOR
+    assert response.new_identity == identity("a", "other")
+
+
+def test_import_by_identity(caller: Caller) -> None:
+    for place in (None, "u"):
+        response = caller.call("ImportResourceState", type_name="test_thing", identity=identity("a", place))
+        (imported,) = response.imported_resources
+        assert (state_of(imported.state)["name"], imported.identity) == ("a", identity("a"))
+    response = caller.call("ImportResourceState", type_name="test_thing", identity=identity("a", "other"))
+    assert summaries(response) == ["Elsewhere"]
+    assert not response.imported_resources
 
 
 def test_import_and_move(caller: Caller) -> None:

@@ -29,6 +29,7 @@ _ROLES: Mapping[str, Mapping[str, Role]] = {
         "ListMirrorTopics": Role.VIEWER,
         "UpdateMirrorTopic": Role.ADMIN,
         "DeleteMirrorTopic": Role.ADMIN,
+        "RebuildMirrorTopic": Role.ADMIN,
         "PauseMirrorTopic": Role.OPERATOR,
         "ResumeMirrorTopic": Role.OPERATOR,
         "PromoteMirrorTopic": Role.OPERATOR,

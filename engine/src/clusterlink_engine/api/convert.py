@@ -32,6 +32,7 @@ from clusterlink_engine.model.resources import (
     LinkMode,
     MirrorTopic,
     Stop,
+    TopicDisposal,
     Worker,
 )
 from clusterlink_engine.model.specs import LinkSpec, MirrorTopicSpec
@@ -51,6 +52,11 @@ _STOPS = {
     Stop.FAILOVER: v1.MIRROR_TOPIC_STOP_FAILOVER,
     Stop.REVERSE_AND_START: v1.MIRROR_TOPIC_STOP_REVERSE,
     Stop.REVERSE_AND_PAUSE: v1.MIRROR_TOPIC_STOP_REVERSE,
+}
+_DISPOSALS = {
+    v1.TOPIC_DISPOSAL_KEEP_TOPIC: TopicDisposal.KEEP_TOPIC,
+    v1.TOPIC_DISPOSAL_DELETE_TOPIC: TopicDisposal.DELETE_TOPIC,
+    v1.TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA: TopicDisposal.DELETE_TOPIC_WITH_DATA,
 }
 _MODES = {
     v1.LINK_MODE_UNSPECIFIED: LinkMode.DESTINATION,
@@ -232,6 +238,19 @@ def mirror_spec(message: v1.MirrorTopic) -> MirrorTopicSpec:
         config=dict(message.config),
         paused=message.paused,
     )
+
+
+def disposal(message: v1.TopicDisposal.ValueType) -> TopicDisposal:
+    """Answers what becomes of a topic.
+
+    Raises:
+        InvalidArgumentError: The request does not say.
+    """
+    if message not in _DISPOSALS:
+        raise InvalidArgumentError(
+            f"Say what becomes of the topic: {', '.join(TopicDisposal)}.", field="topic_disposal"
+        )
+    return _DISPOSALS[message]
 
 
 def engine(

@@ -246,14 +246,11 @@ class Server:
         async def list_all(request: v1.ListMirrorTopicsRequest) -> v1.ListMirrorTopicsResponse:
             return v1.ListMirrorTopicsResponse(mirror_topics=[answer(mirror) for mirror in topics.list(request.link)])
 
+        async def rebuild(request: v1.RebuildMirrorTopicRequest) -> v1.MirrorTopic:
+            return answer(await topics.rebuild(request.name, request.link))
+
         async def delete(request: v1.DeleteMirrorTopicRequest) -> v1.DeleteMirrorTopicResponse:
-            disposal = request.topic_disposal
-            if disposal == v1.TOPIC_DISPOSAL_UNSPECIFIED:
-                raise InvalidArgumentError(
-                    "Say what becomes of the topic: KEEP_TOPIC or DELETE_TOPIC.", field="topic_disposal"
-                )
-            keep = disposal == v1.TOPIC_DISPOSAL_KEEP_TOPIC
-            await topics.delete(request.name, request.link, keep_topic=keep)
+            await topics.delete(request.name, request.link, convert.disposal(request.topic_disposal))
             return v1.DeleteMirrorTopicResponse()
 
         async def pause(request: v1.PauseMirrorTopicRequest) -> v1.MirrorTopic:
@@ -268,6 +265,7 @@ class Server:
             "ListMirrorTopics": list_all,
             "UpdateMirrorTopic": update,
             "DeleteMirrorTopic": delete,
+            "RebuildMirrorTopic": rebuild,
             "PauseMirrorTopic": pause,
             "ResumeMirrorTopic": resume,
         }

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from clusterlink_engine.control.mirrors import MirrorTopics
+from clusterlink_engine.control.finishing import Finishing
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.turning import prepare_turning
@@ -43,13 +43,11 @@ class Truncation:
 class Restores:
     """The topics that are made anew as mirrors of their former mirrors."""
 
-    def __init__(
-        self, state: State, plane: Plane, workforce: Workforce, mirror_topics: MirrorTopics, tasks: Tasks
-    ) -> None:
+    def __init__(self, state: State, plane: Plane, workforce: Workforce, finishing: Finishing, tasks: Tasks) -> None:
         self._state = state
         self._plane = plane
         self._workforce = workforce
-        self._mirror_topics = mirror_topics
+        self._finishing = finishing
         self._tasks = tasks
         self._waits_for: dict[str, str] = {}
 
@@ -113,7 +111,7 @@ class Restores:
             await self._state.write(turned, saved, gone=self._state.partition_keys(name))
             log.info("the former source of mirror topic %s is made anew as its mirror", name)
             self._start(name)
-            self._mirror_topics.go_on_with(turned)
+            self._finishing.go_on_with(turned)
             return turned, truncations
 
     async def _turned(

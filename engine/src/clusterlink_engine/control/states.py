@@ -83,12 +83,12 @@ class StateWatch:
             MirrorTopicFacts(
                 link=link,
                 exists=mirror.phase not in (Phase.DELETING, Phase.DETACHING)
-                and (mirror.restoring or mirror.phase is not Phase.CREATING),
+                and (mirror.restoring or mirror.phase not in (Phase.CLEARING, Phase.CREATING)),
                 is_stopped=mirror.phase is Phase.STOPPED,
                 is_stopping=is_stopping and not turns,
                 is_synchronizing=is_stopping and turns,
                 is_turning=mirror.phase is Phase.TURNING,
-                is_clearing=mirror.phase is Phase.CLEARING,
+                is_clearing=mirror.phase is Phase.CLEARING and mirror.restoring,
                 is_restoring=mirror.restoring,
                 has_failed=bool(self._view.failures(mirror)),
                 paused=mirror.paused,

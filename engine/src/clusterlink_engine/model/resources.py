@@ -167,6 +167,17 @@ class Phase(StrEnum):
 MIRRORED = frozenset({Phase.SEEDING, Phase.ACTIVE, Phase.PROMOTING})
 
 
+class TopicDisposal(StrEnum):
+    """What becomes of the topic when a mirror topic is deleted."""
+
+    KEEP_TOPIC = "KEEP_TOPIC"
+    """It stays, and the engine remembers where it stopped."""
+    DELETE_TOPIC = "DELETE_TOPIC"
+    """It is deleted, unless the mirror is STOPPED: others may have written to it."""
+    DELETE_TOPIC_WITH_DATA = "DELETE_TOPIC_WITH_DATA"
+    """It is deleted, whatever others have written to it."""
+
+
 class Stop(StrEnum):
     """How a mirror topic became a topic like any other."""
 
@@ -239,7 +250,7 @@ class MirrorTopic(Named):
     end_offsets: dict[int, int] = Field(default_factory=dict)
     """Where what the mirror has of its source ends, by partition: the offset of the seal. Set when it is STOPPED or turned."""
     replaces: str = ""
-    """UUID of the topic that the mirror takes the place of; kept while `restoring`."""
+    """UUID of the topic that the mirror takes the place of; kept while phase is CLEARING, or `restoring`."""
     restoring: bool = False
     """Whether it was made by truncate-and-restore, and groups have not got their offsets back yet."""
     start: str = ""
@@ -257,12 +268,18 @@ class MirrorTopic(Named):
 
     def turned(self, **values: object) -> "MirrorTopic":
         """Answers the record of the same two topics in the other direction, begun anew with these values."""
-        begun: dict[str, object] = {
+        direction = {
             "direction": self.direction.reversed,
             "topic_id": self.source_topic_id,
             "source_topic_id": self.topic_id,
-            "stop": None,
             "paused": False,
+        }
+        return self.anew(**{**direction, **values})
+
+    def anew(self, **values: object) -> "MirrorTopic":
+        """Answers the record of the mirror topic as if nothing had been mirrored yet, with these values."""
+        begun: dict[str, object] = {
+            "stop": None,
             "failures": {},
             "start_offsets": {},
             "own_until": {},

@@ -8,9 +8,15 @@ from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.cty import InvalidValueError, Type, Value
 from clusterlink_provider.framework.diagnostics import Diagnostic, DiagnosticError, Diagnostics, Severity
+from clusterlink_provider.framework.identity import Identity
 from clusterlink_provider.framework.paths import Path
-from clusterlink_provider.framework.schema import Attribute, Schema
+from clusterlink_provider.framework.schema import Attribute, Nesting, Schema
 
+_NESTINGS = {
+    Nesting.SINGLE: pb.Schema.Object.SINGLE,
+    Nesting.LIST: pb.Schema.Object.LIST,
+    Nesting.SET: pb.Schema.Object.SET,
+}
 _SEVERITIES = {Severity.ERROR: pb.Diagnostic.ERROR, Severity.WARNING: pb.Diagnostic.WARNING}
 
 
@@ -98,9 +104,37 @@ def _attribute_to_pb(name: str, attribute: Attribute) -> pb.Schema.Attribute:
         message.type = json.dumps(attribute.cty_type().to_json()).encode()
     else:
         message.nested_type.CopyFrom(
-            pb.Schema.Object(nesting=pb.Schema.Object.SINGLE, attributes=_attributes_to_pb(attribute.nested.items()))
+            pb.Schema.Object(
+                nesting=_NESTINGS[attribute.nesting], attributes=_attributes_to_pb(attribute.nested.items())
+            )
         )
     return message
+
+
+def identity_schema_to_pb(identity: Identity) -> pb.ResourceIdentitySchema:
+    """Writes the schema of an identity."""
+    attributes = [
+        pb.ResourceIdentitySchema.IdentityAttribute(
+            name=name,
+            type=json.dumps(identity.type.attributes[name].to_json()).encode() if identity.type.attributes else b"",
+            required_for_import=part.required,
+            optional_for_import=not part.required,
+            description=part.description,
+        )
+        for name, part in identity.attributes.items()
+    ]
+    return pb.ResourceIdentitySchema(version=identity.version, identity_attributes=attributes)
+
+
+def identity_from_pb(identity: Identity, message: pb.ResourceIdentityData) -> dict[str, Value] | None:
+    """Reads an identity; None if there is none, as with a Terraform before 1.12."""
+    found = value_from_pb(identity.type, message.identity_data)
+    return found if isinstance(found, dict) and any(value is not None for value in found.values()) else None
+
+
+def identity_to_pb(identity: Identity, value: dict[str, Value]) -> pb.ResourceIdentityData:
+    """Writes an identity."""
+    return pb.ResourceIdentityData(identity_data=value_to_pb(identity.type, value))
 
 
 def private_from_pb(data: bytes) -> dict[str, Any]:

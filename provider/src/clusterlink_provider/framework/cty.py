@@ -190,12 +190,25 @@ def decode(kind: Type, data: bytes) -> Value:
     Raises:
         InvalidValueError: The bytes are no such value, whatever else they are.
     """
-    return _decoding(kind, lambda: msgpack.unpackb(data, strict_map_key=False, ext_hook=_extension), typed=True)
+
+    def read() -> Value:
+        return _from_raw(kind, msgpack.unpackb(data, strict_map_key=False, ext_hook=_extension), typed=True)
+
+    return _decoding(read)
 
 
 def encode(kind: Type, value: Value) -> bytes:
     """Writes the msgpack encoding of a value of a type."""
     return bytes(msgpack.packb(_to_raw(kind, value), use_bin_type=True))
+
+
+def load_json(text: bytes) -> Any:
+    """Reads JSON with every number as it is written.
+
+    Raises:
+        InvalidValueError: The text is no JSON.
+    """
+    return _decoding(lambda: json.loads(text, parse_float=Decimal, parse_constant=_no_number))
 
 
 def decode_json(kind: Type, text: bytes) -> Value:
@@ -204,12 +217,17 @@ def decode_json(kind: Type, text: bytes) -> Value:
     Raises:
         InvalidValueError: The text is no such value.
     """
-    return _decoding(kind, lambda: json.loads(text, parse_float=Decimal, parse_constant=_no_number), typed=False)
+    return from_json(kind, load_json(text))
 
 
-def _decoding(kind: Type, parse: Callable[[], Any], *, typed: bool) -> Value:
+def from_json(kind: Type, loaded: Any) -> Value:
+    """As `decode_json`, of what `load_json` gave."""
+    return _decoding(lambda: _from_raw(kind, loaded, typed=False))
+
+
+def _decoding(read: Callable[[], Any]) -> Any:
     try:
-        return _from_raw(kind, parse(), typed=typed)
+        return read()
     except InvalidValueError:
         raise
     except RecursionError:

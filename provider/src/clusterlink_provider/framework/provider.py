@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from clusterlink_provider.framework.diagnostics import Diagnostics
+from clusterlink_provider.framework.identity import Identity
 from clusterlink_provider.framework.paths import Path
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.schema import Schema
@@ -65,6 +66,7 @@ class Resource(Protocol[S]):
 
     type_name: str
     schema: Schema
+    identity: Identity
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
         """Checks what concerns several attributes; parts of the configuration may be unknown."""
@@ -89,6 +91,12 @@ class Resource(Protocol[S]):
 
     def import_state(self, identifier: str, diagnostics: Diagnostics) -> Object:
         """Turns the identifier of an import into the least state that `read` can go on with."""
+
+    def import_identity(self, session: S, identity: Object, diagnostics: Diagnostics) -> Object:
+        """Turns the identity of an import into the least state that `read` can go on with."""
+
+    def identify(self, session: S, state: Object) -> Object:
+        """Gives the identity of an object; parts may be unknown or null as they are in its state."""
 
 
 class DataSource(Protocol[S]):

@@ -1,8 +1,9 @@
-"""Schemas of the provider, its resources and data sources: attributes, their rules, and checks of a configuration."""
+"""Schemas of the provider, its resources and data sources: attributes, their rules, checks of a configuration, old versions."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from clusterlink_provider.framework import cty
@@ -10,10 +11,15 @@ from clusterlink_provider.framework.cty import Type, Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
 from clusterlink_provider.framework.paths import Key, Path, show
 
+# Turns a stored object of one version into one of the next: what JSON has, by name.
+Upgrader: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
 # Looks at one known value (never null, never unknown at its top) and reports what is wrong with it.
 Validator: TypeAlias = Callable[[Value, Path, Diagnostics], None]
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+# What descriptions say of a default, a need or a change, each in a sentence of its own.
+_WISHES = re.compile(r" (?:Default|Needed|A change)\b.*?\.(?= [A-Z`]|$)")
 # Terraform keeps these for itself in every resource.
 _RESERVED = frozenset({"connection", "count", "depends_on", "for_each", "lifecycle", "provider", "provisioner"})
 
@@ -28,14 +34,23 @@ class _NoDefault:
 NO_DEFAULT: Final = _NoDefault()
 
 
+class Nesting(Enum):
+    """How many objects a nested attribute has."""
+
+    SINGLE = "single"
+    LIST = "list"
+    SET = "set"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One attribute: either of a plain type, or (with `nested`) an object with attributes of its own.
+    """One attribute: either of a plain type, or (with `nested`) objects with attributes of their own.
 
     Attributes:
-        type: Its type; for an object it follows from `nested`.
+        type: Its type; for objects it follows from `nested`.
         description: Value, unit, default and what a change does; shown by editors.
-        nested: The attributes of the object.
+        nested: The attributes of the object, or of each one.
+        nesting: How many objects there are. Those of a list or a set have no defaults and no write-only values.
         default: What stands for null in the configuration. An object's default is made of those of its attributes.
         replace: A change makes Terraform replace the resource.
         keep_prior: The provider computes it once; an update does not change it.
@@ -46,6 +61,7 @@ class Attribute:
     description: str
     type: Type | None = None
     nested: Mapping[str, "Attribute"] | None = None
+    nesting: Nesting = Nesting.SINGLE
     required: bool = False
     optional: bool = False
     computed: bool = False
@@ -59,7 +75,8 @@ class Attribute:
     def cty_type(self) -> Type:
         """Gives the type of the attribute's values."""
         if self.nested is not None:
-            return cty.object_of({name: part.cty_type() for name, part in self.nested.items()})
+            one = cty.object_of({name: part.cty_type() for name, part in self.nested.items()})
+            return one if self.nesting is Nesting.SINGLE else Type(self.nesting.value, element=one)
         if self.type is None:
             raise ValueError("an attribute has a type or nested attributes")
         return self.type
@@ -72,11 +89,18 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """The schema of one provider, resource or data source; checked when it is made."""
+    """The schema of one provider, resource or data source; checked when it is made.
+
+    Attributes:
+        description: What it is for.
+        attributes: By name.
+        upgraders: One for each version before this one, from version 0 on. Each says of attributes that came with its next
+            version what they were for objects that were made without them: that is a fact, and no default that may change.
+    """
 
     description: str
     attributes: Mapping[str, Attribute]
-    version: int = 0
+    upgraders: tuple[Upgrader, ...] = ()
     type: Type = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +110,11 @@ class Schema:
                 raise ValueError(f"{name} is a name that Terraform keeps for itself")
         kinds = {name: attribute.cty_type() for name, attribute in self.attributes.items()}
         object.__setattr__(self, "type", cty.object_of(kinds))
+
+    @property
+    def version(self) -> int:
+        """The version of states that are written now."""
+        return len(self.upgraders)
 
     def validate(self, config: Value, diagnostics: Diagnostics) -> None:
         """Checks each attribute by itself: unknown neighbours (in validate, every variable) hide nothing."""
@@ -105,6 +134,10 @@ class Schema:
         """Gives a configuration or a state without the values that may be in no state."""
         return _without_write_only(self.attributes, values)
 
+    def secrets(self, values: Value) -> Iterator[str]:
+        """Gives the texts of a configuration or a state that are to be shown nowhere."""
+        yield from _secrets(self.attributes, values)
+
     def locate(self, path: Path) -> Path:
         """Gives the part of a path that Terraform finds in a configuration: an attribute, and one step into its value.
 
@@ -113,8 +146,7 @@ class Schema:
         """
         if not path or not isinstance(path[0], str) or path[0] not in self.attributes:
             return ()
-        attribute = self.attributes[path[0]]
-        kind = "object" if attribute.type is None else attribute.type.name
+        kind = self.attributes[path[0]].cty_type().name
         if len(path) == 1 or kind not in {"object", "map", "list"}:
             return path[:1]
         step = path[1]
@@ -124,6 +156,31 @@ class Schema:
 def computed(description: str, kind: Type) -> Attribute:
     """Makes an attribute that the provider fills and nobody sets."""
     return Attribute(description=description, type=kind, computed=True)
+
+
+def computed_objects(description: str, nested: Mapping[str, Attribute], nesting: Nesting = Nesting.LIST) -> Attribute:
+    """Makes an attribute with objects that the provider fills and nobody sets."""
+    return Attribute(description=description, nested=nested, nesting=nesting, computed=True)
+
+
+def as_computed(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """Makes of a resource's attributes those of a data source: without secrets, and without the sentences for who sets them."""
+    return {
+        name: Attribute(
+            description=_WISHES.sub("", attribute.description),
+            type=attribute.type,
+            nested=None if attribute.nested is None else as_computed(attribute.nested),
+            nesting=attribute.nesting,
+            computed=True,
+        )
+        for name, attribute in attributes.items()
+        if not attribute.sensitive and not _is_of_write_only(name, attributes)
+    }
+
+
+def _is_of_write_only(name: str, attributes: Mapping[str, Attribute]) -> bool:
+    owner = attributes.get(name.removesuffix("_version"))
+    return owner is not None and owner.write_only
 
 
 def _check(name: str, attribute: Attribute) -> None:
@@ -145,6 +202,12 @@ def _check(name: str, attribute: Attribute) -> None:
         raise ValueError(f"{name} is write-only, so it cannot be computed or nested, and no change of it can be seen")
     for inner, part in (attribute.nested or {}).items():
         _check(inner, part)
+        if attribute.nesting is not Nesting.SINGLE and (
+            attribute.has_default or part.has_default or part.write_only or part.replace
+        ):
+            raise ValueError(
+                f"{inner} is one of many, so neither it nor {name} can have a default, be write-only or replace by itself"
+            )
 
 
 def _write_only_set(attributes: Mapping[str, Attribute], values: Mapping[str, Value], path: Path) -> Iterator[Path]:
@@ -154,6 +217,16 @@ def _write_only_set(attributes: Mapping[str, Attribute], values: Mapping[str, Va
             yield here
         elif attribute.nested is not None and isinstance(value, dict):
             yield from _write_only_set(attribute.nested, value, here)
+
+
+def _secrets(attributes: Mapping[str, Attribute], values: Value) -> Iterator[str]:
+    for name, attribute in attributes.items() if isinstance(values, dict) else ():
+        value = values.get(name)
+        if attribute.nested is not None and value is not None and not isinstance(value, Unknown):
+            for one in [value] if attribute.nesting is Nesting.SINGLE else value:
+                yield from _secrets(attribute.nested, one)
+        elif (attribute.sensitive or attribute.write_only) and isinstance(value, str) and value:
+            yield value
 
 
 def _without_write_only(attributes: Mapping[str, Attribute], values: dict[str, Value]) -> dict[str, Value]:
@@ -178,4 +251,6 @@ def _validate_object(
         for validator in attribute.validators:
             validator(value, here, diagnostics)
         if attribute.nested is not None:
-            _validate_object(attribute.nested, value, here, diagnostics)
+            for one in [value] if attribute.nesting is Nesting.SINGLE else value:
+                if isinstance(one, dict):
+                    _validate_object(attribute.nested, one, here, diagnostics)

@@ -24,11 +24,16 @@ def any_of(choices: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def _as_part(path: Path) -> str:
+    """Names a part that lies deeper than Terraform can point."""
+    return f" as {path[-1]}" if len(path) > 2 else ""
+
+
 def one_of(*allowed: str, later: tuple[str, ...] = ()) -> Validator:
     """Makes a check for a fixed list; values of `later` get the word that this version does not have them yet."""
 
     def check(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-        choices = any_of(allowed)
+        choices = any_of(allowed) + _as_part(path)
         if value in later:
             diagnostics.error(
                 "Not in this version", f'This version of clusterlink does not have "{value}" yet. Use {choices}.', path
@@ -51,30 +56,10 @@ def at_least(minimum: int, unit: str) -> Validator:
     return check
 
 
-def name_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-    """Checks filters by name; what is not known yet is left alone."""
-    types = {"pattern_type": ("LITERAL", "PREFIXED"), "filter_type": ("INCLUDE", "EXCLUDE")}
-    for entry in value:
-        if not isinstance(entry, dict):
-            continue
-        if entry["name"] in ("", None):
-            diagnostics.error("Invalid filter", 'A filter needs a name; "*" stands for every name.', path)
-        for key, known in types.items():
-            found = entry[key]
-            if not isinstance(found, Unknown) and found not in known:
-                shown = "null" if found is None else f'"{found}"'
-                diagnostics.error("Invalid filter", f"Expected {any_of(known)} as {key}, got {shown}.", path)
-
-
-def acl_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-    """Checks filters of ACLs: names are upper case, so that they read back as written; the engine knows which there are."""
-    for entry in value:
-        for key in ("resource_type", "pattern_type", "operation", "permission_type"):
-            found = entry[key] if isinstance(entry, dict) else None
-            if isinstance(found, str) and not _KAFKA_NAME.fullmatch(found):
-                diagnostics.error(
-                    "Invalid filter", f'Expected a name as "ANY" or "TOPIC" as {key}, got "{found}".', path
-                )
+def kafka_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
+    """Checks a name of Kafka's: upper case, so that it reads back as written; the engine knows which there are."""
+    if not _KAFKA_NAME.fullmatch(value):
+        diagnostics.error("Invalid filter", f'Expected a name as "ANY" or "TOPIC" as {path[-1]}, got "{value}".', path)
 
 
 def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
@@ -96,7 +81,7 @@ def legal_name(value: Value, path: Path, diagnostics: Diagnostics) -> None:
 def not_blank(value: Value, path: Path, diagnostics: Diagnostics) -> None:
     """Checks that a text is not empty; the text itself may be a secret and is not shown."""
     if not value:
-        diagnostics.error("Empty value", "Expected a text that is not empty.", path)
+        diagnostics.error("Empty value", f"Expected a text that is not empty{_as_part(path)}.", path)
 
 
 def start_offset(value: Value, path: Path, diagnostics: Diagnostics) -> None:

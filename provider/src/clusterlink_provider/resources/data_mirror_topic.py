@@ -8,35 +8,48 @@ from clusterlink_provider.framework.cty import Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
-from clusterlink_provider.framework.schema import Attribute, Schema, computed
+from clusterlink_provider.framework.schema import Attribute, Schema, computed, computed_objects
 from clusterlink_provider.resources import mirror_topic_convert
 from clusterlink_provider.resources.session import Session, require
 
-_PARTITION: Final = cty.object_of(
-    {
-        "partition": cty.NUMBER,
-        "log_start_offset": cty.NUMBER,
-        "log_end_offset": cty.NUMBER,
-        "source_high_watermark": cty.NUMBER,
-        "lag": cty.NUMBER,
-        "source_last_stable_offset": cty.NUMBER,
-        "held_by_open_transaction": cty.BOOL,
-        "offsets_filled": cty.NUMBER,
-        "offsets_lost": cty.NUMBER,
-        "state": cty.STRING,
-        "error": cty.STRING,
-    }
-)
-_COPIED: Final = (
-    "source_topic",
-    "status",
-    "observed_status",
-    "direction",
-    "error",
-    "replication_factor",
-    "source_topic_id",
-    "config",
-)
+_PARTITION: Final = {
+    "partition": computed("Number of the partition.", cty.NUMBER),
+    "log_start_offset": computed("First offset of the mirror; null while not known.", cty.NUMBER),
+    "log_end_offset": computed("Next offset of the mirror; null while not known.", cty.NUMBER),
+    "source_high_watermark": computed(
+        "Next offset of the source that is safe there; null while not known.", cty.NUMBER
+    ),
+    "lag": computed("Records that the mirror has not got yet; null while not known.", cty.NUMBER),
+    "source_last_stable_offset": computed(
+        "Offset up to which the source's transactions are decided; null while not known.", cty.NUMBER
+    ),
+    "held_by_open_transaction": computed(
+        "Whether an open transaction at the source is all that the mirror waits for.", cty.BOOL
+    ),
+    "offsets_filled": computed("Offsets that were filled since the engine copies the partition.", cty.NUMBER),
+    "offsets_lost": computed("Offsets that the source deleted before they were mirrored.", cty.NUMBER),
+    "state": computed("What is being done, by the engine's name; null if nothing is.", cty.STRING),
+    "error": computed("What is wrong, by the error's name; null if nothing is.", cty.STRING),
+}
+# What both data sources tell of a mirror topic.
+SUMMARY: Final = {
+    "source_topic": computed("Name of the topic on the remote cluster.", cty.STRING),
+    "status": computed(
+        "What is wanted: `ACTIVE`, `PAUSED`, `PROMOTED` or `FAILED_OVER`; `FAILED` if it cannot be had.", cty.STRING
+    ),
+    "observed_status": computed("State by the engine's name.", cty.STRING),
+    "direction": computed(
+        "Which topic is the mirror: `REMOTE_TO_LOCAL`, or `LOCAL_TO_REMOTE` once it was reversed.", cty.STRING
+    ),
+    "error": computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
+    "automatic": computed("Whether the link made it by itself (`auto_create_mirror_topics`).", cty.BOOL),
+}
+
+
+def summary(topic: v1.MirrorTopic) -> dict[str, Value]:
+    """Gives the values of `SUMMARY`."""
+    state = {**mirror_topic_convert.from_message(topic, {}), "automatic": topic.automatic}
+    return {name: state[name] for name in SUMMARY}
 
 
 class MirrorTopicDataSource:
@@ -48,29 +61,13 @@ class MirrorTopicDataSource:
         attributes={
             "link": Attribute(description="Name of the link.", type=cty.STRING, required=True),
             "name": Attribute(description="Name of the mirror topic.", type=cty.STRING, required=True),
-            "source_topic": computed("Name of the topic on the remote cluster.", cty.STRING),
-            "status": computed(
-                "What is wanted: `ACTIVE`, `PAUSED`, `PROMOTED` or `FAILED_OVER`; `FAILED` if it cannot be had.",
-                cty.STRING,
-            ),
-            "observed_status": computed("State by the engine's name.", cty.STRING),
-            "direction": computed(
-                "Which topic is the mirror: `REMOTE_TO_LOCAL`, or `LOCAL_TO_REMOTE` once it was reversed.", cty.STRING
-            ),
+            **SUMMARY,
             "state_detail": computed("What it waits for, in a sentence; null if for nothing.", cty.STRING),
-            "error": computed("What is wrong: the error's name and a sentence; else null.", cty.STRING),
             "replication_factor": computed("Copies of each partition on the local cluster.", cty.NUMBER),
             "source_topic_id": computed("Id of the source topic on the remote cluster.", cty.STRING),
             "config": computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
-            "automatic": computed("Whether the link made it by itself (`auto_create_mirror_topics`).", cty.BOOL),
             "lag": computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
-            "partitions": computed(
-                "The partitions: first and next offset of the mirror, high watermark of the source, lag in records, offset "
-                "up to which the source's transactions are decided (each null while not known), whether an open transaction "
-                "is all that the mirror waits for, offsets that were filled since the engine copies the partition, offsets "
-                "that the source deleted before they were mirrored, state and error.",
-                cty.list_of(_PARTITION),
-            ),
+            "partitions": computed_objects("The partitions, by number.", _PARTITION),
         },
     )
 
@@ -88,9 +85,9 @@ class MirrorTopicDataSource:
         return {
             "link": link,
             "name": name,
-            **{key: state[key] for key in _COPIED},
+            **summary(topic),
+            **{key: state[key] for key in ("replication_factor", "source_topic_id", "config")},
             "state_detail": topic.state_detail or None,
-            "automatic": topic.automatic,
             "lag": None if not lags or None in lags else sum(lags),
             "partitions": partitions,
         }

@@ -5,20 +5,15 @@ from typing import Final
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
-from clusterlink_provider.framework.schema import Attribute, Schema, computed
-from clusterlink_provider.resources import mirror_topic_convert
+from clusterlink_provider.framework.schema import Attribute, Schema, computed, computed_objects
+from clusterlink_provider.resources.data_mirror_topic import SUMMARY, summary
 from clusterlink_provider.resources.session import Session, require
 
 _MIRROR_TOPIC: Final = {
-    "id": cty.STRING,
-    "name": cty.STRING,
-    "link": cty.STRING,
-    "source_topic": cty.STRING,
-    "status": cty.STRING,
-    "observed_status": cty.STRING,
-    "direction": cty.STRING,
-    "error": cty.STRING,
-    "automatic": cty.BOOL,
+    "id": computed("The id to import it by: `<link>/<name>`.", cty.STRING),
+    "name": computed("Name of the mirror topic.", cty.STRING),
+    "link": computed("Name of the link.", cty.STRING),
+    **SUMMARY,
 }
 
 
@@ -33,11 +28,7 @@ class MirrorTopicsDataSource:
             "link": Attribute(
                 description="Name of the link. Default: none, all links.", type=cty.STRING, optional=True
             ),
-            "mirror_topics": computed(
-                "The mirror topics by link and name. `id` is the id to import each by, `automatic` tells whether its link made "
-                "it by itself (`auto_create_mirror_topics`); the others are those of `clusterlink_mirror_topic`.",
-                cty.list_of(cty.object_of(_MIRROR_TOPIC)),
-            ),
+            "mirror_topics": computed_objects("The mirror topics, by link and name.", _MIRROR_TOPIC),
         },
     )
 
@@ -46,8 +37,10 @@ class MirrorTopicsDataSource:
         topics = sorted(
             require(context).client.list_mirror_topics(config["link"] or ""), key=lambda topic: (topic.link, topic.name)
         )
-        states = ({**mirror_topic_convert.from_message(topic, {}), "automatic": topic.automatic} for topic in topics)
         return {
             "link": config["link"],
-            "mirror_topics": [{key: state[key] for key in _MIRROR_TOPIC} for state in states],
+            "mirror_topics": [
+                {"id": f"{topic.link}/{topic.name}", "name": topic.name, "link": topic.link, **summary(topic)}
+                for topic in topics
+            ],
         }

@@ -1,5 +1,6 @@
 """The resource `clusterlink_link`."""
 
+import time
 import uuid
 
 from clusterlink_provider.engine_client import EngineError, attempt
@@ -7,10 +8,14 @@ from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import link_convert, link_plan, link_security, link_syncs
+from clusterlink_provider.resources import identities, link_convert, link_plan, link_security, link_syncs
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
+from clusterlink_provider.resources.stops import fail_over_link
+
+# The engine's reason for not deleting a link.
+_HAS_MIRROR_TOPICS = "LINK_HAS_MIRROR_TOPICS"
 
 
 class LinkResource:
@@ -18,6 +23,7 @@ class LinkResource:
 
     type_name = "clusterlink_link"
     schema = SCHEMA
+    identity = identities.LINK
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
         """Checks that security protocol and `sasl`, and the parts of each sync, fit together."""
@@ -85,10 +91,22 @@ class LinkResource:
         context.state = link_convert.from_message(link, planned)
 
     def delete(self, context: ApplyContext[Session]) -> None:
-        """Deletes the link; the engine refuses while mirror topics are live."""
+        """Deletes the link; the engine refuses while mirror topics are live, which `on_destroy` may fail over before."""
         session, prior = require(context), context.prior or {}
-        session.client.delete_link(prior["name"], seconds=timeout(prior, "delete"))
-        session.links.leave(prior["name"])
+        name, seconds = prior["name"], timeout(prior, "delete")
+        deadline = time.monotonic() + seconds
+        while True:
+            if prior.get("on_destroy") == "FAILOVER":
+                fail_over_link(session, name, deadline)
+            try:
+                session.client.delete_link(name, seconds=max(deadline - time.monotonic(), 1.0))
+                break
+            except EngineError as error:
+                # The link may have made another mirror topic by itself.
+                may_fail_over = prior.get("on_destroy") == "FAILOVER" and error.reason == _HAS_MIRROR_TOPICS
+                if not may_fail_over or time.monotonic() > deadline or session.client.pause(0):
+                    raise
+        session.links.leave(name)
         context.state = None
 
     def import_state(self, identifier: str, diagnostics: Diagnostics) -> Object:
@@ -96,3 +114,12 @@ class LinkResource:
         if not identifier or "/" in identifier:
             diagnostics.error("Invalid import id", f'Expected the name of a link, got "{identifier}".')
         return {"id": identifier, "name": identifier}
+
+    def import_identity(self, session: Session, identity: Object, diagnostics: Diagnostics) -> Object:
+        """Takes the name of the link, on this cluster."""
+        identities.check_cluster(session, identity, diagnostics)
+        return self.import_state(identity["name"] or "", diagnostics)
+
+    def identify(self, session: Session, state: Object) -> Object:
+        """Gives cluster and name."""
+        return identities.identify(self.identity, session, state)

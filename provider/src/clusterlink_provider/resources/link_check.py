@@ -10,7 +10,7 @@ import grpc
 
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError
-from clusterlink_provider.framework.diagnostics import Diagnostics
+from clusterlink_provider.framework.diagnostics import Diagnostics, sentence
 from clusterlink_provider.framework.provider import PlanContext
 from clusterlink_provider.resources.session import Session
 
@@ -32,7 +32,7 @@ def plan(context: PlanContext[Session], session: Session, link: v1.Link) -> None
     except EngineError as error:
         if error.code not in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED):
             context.diagnostics.warning(
-                "Link not checked", f"What the link {link.name} needs is not known: {error.message}"
+                "Link not checked", f"What the link {link.name} needs is not known: {sentence(error.message)}"
             )
         _log.info("the link %s was not checked: %s", link.name, error.message)
         return
@@ -44,7 +44,7 @@ def tell(diagnostics: Diagnostics, name: str, missing: Sequence[v1.LinkCheck]) -
     for check in missing:
         if check.check == _IDENTITY:
             diagnostics.error(
-                "Wrong remote cluster", f"The remote cluster of the link {name}: {check.detail}.", _BROKERS
+                "Wrong remote cluster", f"The remote cluster of the link {name}: {sentence(check.detail)}", _BROKERS
             )
     required = [check for check in missing if check.required and check.check != _IDENTITY]
     others = [check for check in missing if not check.required]

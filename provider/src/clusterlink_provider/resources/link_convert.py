@@ -6,11 +6,11 @@ from clusterlink_proto import v1
 from clusterlink_provider.framework.cty import SetValue, Unknown, Value
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.resources.enums import name_of
-from clusterlink_provider.resources.link_schema import ACL_FILTER
 
 _STATE_PREFIX = "LINK_STATE_"
 _MODE_PREFIX = "LINK_MODE_"
-_SYNCS = ("topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics")
+SYNCS = ("topic_config_sync", "consumer_offset_sync", "acl_sync", "auto_create_mirror_topics")
+_ACL_FILTER = tuple(field.name for field in v1.AclFilter.DESCRIPTOR.fields)
 _REMOTE = ("bootstrap_servers", "security_protocol", "sasl", "tls")
 
 
@@ -75,7 +75,7 @@ def from_message(link: v1.Link, base: Object) -> Object:
         "acl_sync": {
             "enable": link.acl_sync.enable,
             "interval_ms": link.acl_sync.interval_ms,
-            "filters": SetValue({name: getattr(entry, name) for name in ACL_FILTER} for entry in link.acl_sync.filters)
+            "filters": SetValue({name: getattr(entry, name) for name in _ACL_FILTER} for entry in link.acl_sync.filters)
             if link.acl_sync.filters
             else None,
         },
@@ -105,7 +105,7 @@ def _acl_sync_to_message(sync: Object) -> v1.AclSync:
         enable=_known(sync.get("enable")) or False,
         interval_ms=_known(sync.get("interval_ms")) or 0,
         filters=[
-            v1.AclFilter(**{name: entry[name] or "" for name in ACL_FILTER})
+            v1.AclFilter(**{name: entry[name] or "" for name in _ACL_FILTER})
             for entry in _known(sync.get("filters")) or ()
         ],
     )
@@ -239,7 +239,7 @@ def changed_fields(before: Object, after: Object) -> list[str]:
     # Not known yet, in a plan: all of it may change.
     old, new = before.get("remote_cluster") or {}, _known(after.get("remote_cluster")) or {}
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
-    mask.extend(name for name in _SYNCS if before.get(name) != after.get(name))
+    mask.extend(name for name in SYNCS if before.get(name) != after.get(name))
     if (before.get("config") or {}) != (after.get("config") or {}):
         mask.append("config")
     return mask

@@ -38,7 +38,7 @@ def plan(context: PlanContext[Session]) -> None:
     if context.prior is not None and context.replace:
         # Terraform asks again, for a create without a prior state; that is when the rules apply.
         session.links.leave(context.prior["name"])
-        _warn_of_replacement(context, session, context.prior["name"])
+        _warn_of_replacement(context, session, context.prior)
         return
     _check_intervals(context, session, planned)
     if context.prior is None:
@@ -80,21 +80,41 @@ def _at(state: Object | None, group: str, name: str) -> Value:
 
 def _warn_of_destroy(context: PlanContext[Session], session: Session, prior: Object) -> None:
     link = session.links.get(prior["name"])
-    if link is not None and link.mirror_topic_count > 0:
+    if link is None or link.mirror_topic_count == 0:
+        return
+    if _fails_over(prior):
+        _warn_of_failover(context, link)
+    else:
         context.diagnostics.warning(
             "Link has live mirror topics",
-            f"The link {link.name} has {link.mirror_topic_count} mirror topics. If they are not destroyed in the "
-            f"same run, "
-            'the engine refuses to delete the link (on_destroy = "REFUSE").',
+            f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). If they are not destroyed in the "
+            'same run, the engine refuses to delete the link (on_destroy = "REFUSE").',
         )
 
 
-def _warn_of_replacement(context: PlanContext[Session], session: Session, name: str) -> None:
-    link = session.links.get(name)
-    if link is not None and link.mirror_topic_count > 0:
+def _fails_over(prior: Object) -> bool:
+    # A destroy goes by what was applied, not by what the configuration says now.
+    return bool(prior.get("on_destroy") == "FAILOVER")
+
+
+def _warn_of_failover(context: PlanContext[Session], link: v1.Link) -> None:
+    context.diagnostics.warning(
+        "Mirror topics are failed over",
+        f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). Those that are not destroyed in the same "
+        'run become topics like any other, with what they have then (on_destroy = "FAILOVER"). This is final.',
+    )
+
+
+def _warn_of_replacement(context: PlanContext[Session], session: Session, prior: Object) -> None:
+    link = session.links.get(prior["name"])
+    if link is None or link.mirror_topic_count == 0:
+        return
+    if _fails_over(prior):
+        _warn_of_failover(context, link)
+    else:
         context.diagnostics.warning(
             "Replaced link has live mirror topics",
-            f"The link {link.name} has {link.mirror_topic_count} mirror topics. Those of this configuration that "
+            f"The link {link.name} has live mirror topics ({link.mirror_topic_count}). Those of this configuration that "
             f"refer to "
             "the link are replaced along with it when its name or prefix changes; for others use "
             "`replace_triggered_by` in "
@@ -133,7 +153,8 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
         context.diagnostics.error(
             "Too many cluster links",
             f"This plan needs {len(names)} links; the engine allows {limit} per destination cluster. Links that are "
-            "destroyed in the same plan free no place. Remove links first, or raise limits.max_links of the engine.",
+            "destroyed in the same plan, or replaced with create_before_destroy, free no place. Remove links first, or raise "
+            "limits.max_links of the engine.",
             ("name",),
         )
     if isinstance(prefix, str) and others:

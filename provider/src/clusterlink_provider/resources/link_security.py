@@ -6,7 +6,7 @@ from clusterlink_provider.framework.cty import Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
-from clusterlink_provider.resources.link_schema import AWS_MSK_IAM, OAUTHBEARER, PASSWORD_MECHANISMS
+from clusterlink_provider.resources.link_remote_schema import AWS_MSK_IAM, OAUTHBEARER, PASSWORD_MECHANISMS
 from clusterlink_provider.resources.session import Session
 
 _PROTOCOL: Final = ("remote_cluster", "security_protocol")

@@ -7,25 +7,27 @@ from collections.abc import Callable
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError, attempt
 from clusterlink_provider.framework import cty, planning
-from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics, sentence
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
-from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
+from clusterlink_provider.resources import identities, mirror_topic_convert, mirror_topic_plan
 from clusterlink_provider.resources import mirror_topic_return as returns
+from clusterlink_provider.resources import mirror_topic_wishes as wishes
 from clusterlink_provider.resources.durations import timeout
 from clusterlink_provider.resources.mirror_topic_convert import FINAL
 from clusterlink_provider.resources.mirror_topic_plan import MIRROR_ANEW, WAY_BACK
 from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
 from clusterlink_provider.resources.session import Session, require
+from clusterlink_provider.resources.stops import wait_until_stopped, waits_for
 
 _DISPOSALS = {
     "KEEP_TOPIC": v1.TOPIC_DISPOSAL_KEEP_TOPIC,
     "DELETE_TOPIC": v1.TOPIC_DISPOSAL_DELETE_TOPIC,
+    "DELETE_TOPIC_WITH_DATA": v1.TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA,
 }
 _STOPS = {status: stop for stop, status in mirror_topic_convert.STOPS.items()}
 
 _PENDING = v1.MIRROR_TOPIC_STATE_PENDING_STOPPED
-_LOOK_SECONDS = 0.5
 
 
 class MirrorTopicResource:
@@ -33,6 +35,7 @@ class MirrorTopicResource:
 
     type_name = "clusterlink_mirror_topic"
     schema = SCHEMA
+    identity = identities.MIRROR_TOPIC
 
     def validate(self, config: Object, diagnostics: Diagnostics) -> None:
         """Has no rules over several attributes yet."""
@@ -77,9 +80,14 @@ class MirrorTopicResource:
             topic = session.client.set_mirror_topic_paused(topic.name, topic.link, message.paused, seconds=seconds)
             context.state = mirror_topic_convert.from_message(topic, planned)
         _refuse_failed(topic)
+        wishes.remember(context.private, planned)
 
     def update(self, context: ApplyContext[Session]) -> None:
-        """Changes what differs; a mirror topic that has failed is left alone, with the reason."""
+        """Changes what differs; a mirror topic that has failed is left alone, with the reason, or rebuilt."""
+        self._update(context)
+        wishes.remember(context.private, context.planned)
+
+    def _update(self, context: ApplyContext[Session]) -> None:
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
         name, link = prior["name"], prior["link"]
@@ -100,7 +108,10 @@ class MirrorTopicResource:
         is_stopped = context.state["status"] in FINAL
         if not (is_stopped or planned["status"] in FINAL):
             returns.forget(context.private)
-            _refuse_failed(topic)
+            if wishes.is_rebuilt(prior, planned):
+                topic = self._change(context, lambda: session.client.rebuild_mirror_topic(name, link, seconds=seconds))
+            else:
+                _refuse_failed(topic)
         message = mirror_topic_convert.to_message(planned)
         if not is_stopped and (planned.get("config") or {}) != dict(topic.config):
             topic = self._change(
@@ -155,18 +166,17 @@ class MirrorTopicResource:
         stop = _STOPS[wanted]
         if topic.stop != stop:
             topic = session.client.stop_mirror_topic(topic.name, topic.link, stop, seconds=seconds)
-        while topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
-            if time.monotonic() > deadline:
-                context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
-                raise DiagnosticError.of(
-                    "Mirror topic is not stopped yet",
-                    f"{prior['id']} was not {wanted} after {seconds:g} s (timeouts.update). It waits: "
-                    f"{sentence(topic.state_detail or 'for what, the engine does not say')} The engine goes on with it; apply "
-                    "again to wait on.",
-                    ("status",),
-                )
-            time.sleep(_LOOK_SECONDS)
-            topic = session.client.get_mirror_topic(topic.name, topic.link) or topic
+        topic = wait_until_stopped(session, topic, deadline)
+        if topic.state != v1.MIRROR_TOPIC_STATE_STOPPED:
+            context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
+            is_over = time.monotonic() >= deadline
+            when = f"after {seconds:g} s (timeouts.update)" if is_over else "when apply was interrupted"
+            raise DiagnosticError.of(
+                "Mirror topic is not stopped yet",
+                f"{prior['id']} was not {wanted} {when}. It waits: {waits_for(topic)} The engine goes on with it; apply "
+                "again to wait on.",
+                ("status",),
+            )
         returns.remember(context.private, topic)
         context.state = mirror_topic_convert.from_message(topic, planned)
 
@@ -186,6 +196,15 @@ class MirrorTopicResource:
                 f'Expected "<link>/<mirror topic>", for example "from-primary/orders", got "{identifier}".',
             )
         return {"id": identifier, "link": link, "name": name}
+
+    def import_identity(self, session: Session, identity: Object, diagnostics: Diagnostics) -> Object:
+        """Takes the names of link and mirror topic, on this cluster."""
+        identities.check_cluster(session, identity, diagnostics)
+        return self.import_state(f"{identity['link'] or ''}/{identity['name'] or ''}", diagnostics)
+
+    def identify(self, session: Session, state: Object) -> Object:
+        """Gives cluster, link and name."""
+        return identities.identify(self.identity, session, state)
 
 
 def _find(session: Session, wanted: v1.MirrorTopic) -> v1.MirrorTopic | None:

@@ -7,7 +7,8 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.link_convert import error_text
 
-# The direction of a mirror topic whose mirror is the topic on the remote cluster.
+# The direction that mirror topics begin with, and that of one whose mirror is the topic on the remote cluster.
+FORWARD: Final = "REMOTE_TO_LOCAL"
 REVERSED: Final = "LOCAL_TO_REMOTE"
 
 # What is wanted of a mirror topic that is no mirror any more, or will not be one.

@@ -6,12 +6,13 @@ import grpc
 
 from clusterlink_provider.engine_client import EngineError
 from clusterlink_provider.framework import cty, planning
-from clusterlink_provider.framework.cty import Unknown
+from clusterlink_provider.framework.cty import UNKNOWN, Unknown
 from clusterlink_provider.framework.diagnostics import DiagnosticError, sentence
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
 from clusterlink_provider.resources import mirror_topic_convert
 from clusterlink_provider.resources import mirror_topic_return as returns
+from clusterlink_provider.resources import mirror_topic_wishes as wishes
 from clusterlink_provider.resources.checks import TOPIC_NAME_LIMIT
 from clusterlink_provider.resources.mirror_topic_convert import FINAL, REVERSED
 from clusterlink_provider.resources.mirror_topic_schema import SCHEMA
@@ -19,36 +20,27 @@ from clusterlink_provider.resources.session import Session
 
 # On the worst night, with the source gone, a plan must not take longer than this per new mirror topic.
 _CHECK_SECONDS: Final = 3.0
+_PENDING: Final = "PENDING_STOPPED"
 
 WAY_BACK: Final = (
     "Terraform never makes it a mirror topic again; on a BIDIRECTIONAL link `clusterlink mirror truncate-and-restore` makes "
     "the other topic its mirror."
 )
 
-MIRROR_ANEW: Final = (
-    'To delete it and mirror again from the start: set on_destroy = "DELETE_TOPIC" and apply (that is taken over although the '
-    "apply fails), then `terraform apply -replace=ADDRESS`. Or remove the resource."
-)
+MIRROR_ANEW: Final = 'To delete it with its data and mirror again from the start, set on_failed = "REBUILD".'
 
 
 def plan(context: PlanContext[Session]) -> None:
     """Checks a planned create, update or destroy."""
     planned, session = context.planned, context.session
     if context.prior is not None and (planned is None or context.replace):
-        _warn_of_deletion(context, context.prior)
+        _check_destroy(context, context.prior)
     if planned is None:
         return
     if session is not None:
         _plan_name(context, session, planned)
     prior = context.prior
     _plan_status(context, planned)
-    if prior is not None and prior.get("status") == "FAILED" and planned["status"] != "FAILED_OVER":
-        context.diagnostics.warning(
-            "Mirror topic has failed",
-            f"{prior['id']} cannot go on by itself: {sentence(str(prior.get('error')))} Apply will refuse to change it. "
-            f"{MIRROR_ANEW}",
-            ("status",),
-        )
     if session is None or context.replace or context.diagnostics.has_errors:
         return
     if prior is None:
@@ -57,19 +49,36 @@ def plan(context: PlanContext[Session]) -> None:
         _ask_about_update(context, session, planned, prior)
 
 
-def _warn_of_deletion(context: PlanContext[Session], prior: Object) -> None:
-    is_mirror = prior.get("direction") == REVERSED and prior.get("status") not in FINAL
-    if is_mirror and prior.get("on_destroy") == "DELETE_TOPIC":
+def _check_destroy(context: PlanContext[Session], prior: Object) -> None:
+    """Says whose data a destroy deletes, and what the engine will not delete."""
+    disposal = prior.get("on_destroy")
+    if disposal == "KEEP_TOPIC":
+        return
+    is_reversed, is_final = prior.get("direction") == REVERSED, prior.get("status") in FINAL
+    topic = f"the topic {prior['source_topic']} on the remote cluster" if is_reversed else f"the topic {prior['name']}"
+    if is_final and disposal == "DELETE_TOPIC":
+        context.diagnostics.error(
+            "Not a mirror any more",
+            f'{prior["id"]} is {prior["status"]}: others may have written to {topic}, so on_destroy = "DELETE_TOPIC" does not '
+            "delete it. Set on_destroy and apply before: KEEP_TOPIC forgets the mirror, DELETE_TOPIC_WITH_DATA deletes the "
+            "topic with everything in it.",
+        )
+    elif is_final:
+        context.diagnostics.warning(
+            "A topic is deleted with its data",
+            f"{prior['id']} is {prior['status']}, a topic like any other: {topic} is deleted with everything in it, whoever "
+            'has written it (on_destroy = "DELETE_TOPIC_WITH_DATA").',
+        )
+    elif is_reversed:
         context.diagnostics.warning(
             "A topic of the remote cluster is deleted",
-            f"{prior['id']} was reversed: its mirror is the topic {prior['source_topic']} on the remote cluster of the link "
-            f'{prior["link"]}, which is deleted with its data (on_destroy = "DELETE_TOPIC"). The topic {prior["name"]} on the '
-            "local cluster stays.",
+            f"{prior['id']} was reversed: its mirror is {topic} of the link {prior['link']}, which is deleted with its data "
+            f'(on_destroy = "{disposal}"). The topic {prior["name"]} on the local cluster stays.',
         )
 
 
 def _plan_status(context: PlanContext[Session], planned: Object) -> None:
-    """Says what is final, and what cannot be had."""
+    """Says what is final, and what cannot be had: an error if the configuration asks for it now, else the world has changed."""
     wanted, prior = planned["status"], context.prior
     if isinstance(wanted, Unknown):
         return
@@ -83,15 +92,19 @@ def _plan_status(context: PlanContext[Session], planned: Object) -> None:
         return
     found = prior["status"]
     if found in FINAL:
-        if wanted != found and not (found == "PROMOTED" and wanted == "FAILED_OVER"):
-            context.diagnostics.warning(
+        may_fail_over = (found, wanted) == ("PROMOTED", "FAILED_OVER") and prior.get("observed_status") == _PENDING
+        if wanted != found and not may_fail_over:
+            _cannot(
+                context,
+                wanted,
                 "Mirror topic is stopped for good",
-                f"{prior['id']} is {found}: a topic like any other. Apply will refuse to make it {wanted}; set "
-                f'status = "{found}", or remove the resource (the topic stays). {WAY_BACK}',
-                ("status",),
+                f'{prior["id"]} is {found}: a topic like any other, which cannot become {wanted}. Set status = "{found}", or '
+                f"remove the resource (the topic stays). {WAY_BACK}",
             )
     elif wanted in FINAL:
         _plan_stop(context, prior, wanted)
+    elif found == "FAILED":
+        _plan_failed(context, prior, planned)
     elif returns.has_returned(context.private, found):
         # Without a change there is no apply, and then the next failover of the configuration would count as the last one.
         context.planned = planning.open_computed(SCHEMA, prior, planned, context.config)
@@ -103,9 +116,47 @@ def _plan_status(context: PlanContext[Session], planned: Object) -> None:
         )
 
 
+def _cannot(context: PlanContext[Session], wanted: str, title: str, why: str) -> None:
+    """Refuses what the configuration asks for now; of what it has asked for since before, says that apply will refuse it."""
+    if wishes.is_new(context.private, wanted):
+        context.diagnostics.error(title, why, ("status",))
+    else:
+        context.diagnostics.warning(title, f"{why} Apply will refuse.", ("status",))
+
+
+def _plan_failed(context: PlanContext[Session], prior: Object, planned: Object) -> None:
+    if not wishes.is_rebuilt(prior, planned):
+        context.diagnostics.warning(
+            "Mirror topic has failed",
+            f"{prior['id']} cannot go on by itself: {sentence(str(prior.get('error')))} Apply will refuse to change it. "
+            f"{MIRROR_ANEW}",
+            ("status",),
+        )
+        return
+    # Of a source topic that was made anew these are others.
+    planned |= {"partitions": UNKNOWN, "source_topic_id": UNKNOWN}
+    where = f"{prior['source_topic']} on the remote cluster" if prior.get("direction") == REVERSED else prior["name"]
+    context.diagnostics.warning(
+        "Mirror topic is deleted and mirrored anew",
+        f"{prior['id']} has failed: {sentence(str(prior.get('error')))} Apply deletes the topic {where} with its data, and "
+        'mirrors again from the start (on_failed = "REBUILD").',
+        ("status",),
+    )
+
+
 def _plan_stop(context: PlanContext[Session], prior: Object, wanted: str) -> None:
     if returns.asks_for_nothing_new(context.private, prior["status"], wanted):
         context.diagnostics.warning(returns.TITLE, returns.refusal(context.private, prior), ("status",))
+        return
+    if prior["status"] == "FAILED" and wanted == "PROMOTED":
+        _cannot(
+            context,
+            wanted,
+            "A failed mirror topic cannot be promoted",
+            f"{prior['id']} will never have everything that its source has: {sentence(str(prior.get('error')))} "
+            'Set status = "FAILED_OVER" '
+            f"to make it a topic like any other with what it has. {MIRROR_ANEW}",
+        )
         return
     meaning = {
         "PROMOTED": "as soon as it has everything that its source has; stop the producers there first",

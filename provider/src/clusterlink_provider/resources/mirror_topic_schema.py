@@ -2,10 +2,11 @@
 
 from clusterlink_provider.framework import cty
 from clusterlink_provider.framework.schema import Attribute, Schema
-from clusterlink_provider.resources import checks
+from clusterlink_provider.resources import checks, upgrades
 from clusterlink_provider.resources.durations import timeouts_attribute
 
 SCHEMA = Schema(
+    upgraders=(upgrades.mirror_topic_to_1,),
     description="A mirror topic: a read-only copy of a topic of the remote cluster, equal to it byte for byte and "
     "offset "
     "for offset.",
@@ -67,22 +68,24 @@ SCHEMA = Schema(
         ),
         "on_destroy": Attribute(
             description="What destroy does with the topic. Default `KEEP_TOPIC`: detaches it and keeps its data; "
-            "`DELETE_TOPIC` deletes both. Of a reversed mirror topic that is the topic on the remote cluster. A change touches "
-            "nothing.",
+            "`DELETE_TOPIC` deletes both, but refuses to once it is `PROMOTED` or `FAILED_OVER`, since others may have written "
+            "to it; `DELETE_TOPIC_WITH_DATA` deletes both even then. Of a reversed mirror topic that is the topic on the "
+            "remote cluster. A change touches nothing.",
             type=cty.STRING,
             optional=True,
             computed=True,
             default="KEEP_TOPIC",
-            validators=(checks.one_of("KEEP_TOPIC", "DELETE_TOPIC", later=("DELETE_TOPIC_WITH_DATA",)),),
+            validators=(checks.one_of("KEEP_TOPIC", "DELETE_TOPIC", "DELETE_TOPIC_WITH_DATA"),),
         ),
         "on_failed": Attribute(
-            description="What apply does with a mirror topic that has failed. Default `REFUSE` (it explains), the only "
-            "value in this version. A change touches nothing.",
+            description="What apply does with a mirror topic that has failed. Default `REFUSE`: nothing, and it explains. "
+            "`REBUILD`: deletes the topic with its data and mirrors again from the start, in place; the plan says so. A change "
+            "touches nothing.",
             type=cty.STRING,
             optional=True,
             computed=True,
             default="REFUSE",
-            validators=(checks.one_of("REFUSE", later=("REBUILD",)),),
+            validators=(checks.one_of("REFUSE", "REBUILD"),),
         ),
         "timeouts": timeouts_attribute(),
         "partitions": Attribute(

@@ -8,8 +8,9 @@ from clusterlink_provider.framework.server.core import Core
 
 
 def _capabilities() -> pb.ServerCapabilities:
-    # Destroys are planned for their warnings; the schema never changes, so that Terraform may read it once per command.
-    return pb.ServerCapabilities(plan_destroy=True, get_provider_schema_optional=True)
+    # Destroys are planned for their warnings; the schema never changes, so that Terraform may read it once per command; moves
+    # are refused, with a word of ours.
+    return pb.ServerCapabilities(plan_destroy=True, get_provider_schema_optional=True, move_resource_state=True)
 
 
 def get_metadata(core: Core[Any], _request: pb.GetMetadata.Request) -> pb.GetMetadata.Response:

@@ -7,6 +7,7 @@ from clusterlink_provider.framework import convert, cty, planning
 from clusterlink_provider.framework.paths import show
 from clusterlink_provider.framework.provider import ApplyContext
 from clusterlink_provider.framework.server.core import Core, collect
+from clusterlink_provider.framework.server.identity import identify
 
 
 def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyResourceChange.Response:
@@ -45,5 +46,6 @@ def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyR
     return pb.ApplyResourceChange.Response(
         new_state=convert.state_to_pb(schema, state),
         private=convert.private_to_pb(context.private),
+        new_identity=identify(resource, core.session, state),
         diagnostics=convert.diagnostics_to_pb(context.diagnostics, schema),
     )

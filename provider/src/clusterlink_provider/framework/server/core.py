@@ -4,7 +4,10 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -16,6 +19,9 @@ from clusterlink_provider.framework.provider import DataSource, Provider, Resour
 from clusterlink_provider.framework.schema import Schema
 
 _log = logging.getLogger(__name__)
+# The secrets of the call under way, for what is written about an exception: it may have any of them in its text.
+_secrets: ContextVar[Callable[[], list[str]]] = ContextVar("secrets", default=list)
+_VALUES = ("config", "prior_state", "planned_state", "proposed_new_state", "current_state")
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
 
@@ -80,14 +86,29 @@ def collect(diagnostics: Diagnostics, work: Callable[[], None]) -> None:
 
 
 def report_bug(diagnostics: Diagnostics, error: Exception) -> None:
-    """Adds one message about an exception that nobody expected; the traceback goes to the log only."""
-    _log.exception("unexpected exception")
+    """Adds one message about an exception that nobody expected; the traceback goes to the log only. No secret is in either."""
+    secrets = _secrets.get()()
+    _log.error("unexpected exception\n%s", _masked("".join(traceback.format_exception(error)), secrets))
     diagnostics.error(
         "Unexpected error in the provider",
-        f"This is a bug in the provider: {type(error).__name__}: {error}. Run again with TF_LOG=DEBUG and report it "
-        f"with "
-        "the traceback from the log.",
+        f"This is a bug in the provider: {type(error).__name__}: {_masked(str(error), secrets)}. Run again with TF_LOG=DEBUG "
+        "and report it with the traceback from the log.",
     )
+
+
+def _masked(text: str, secrets: list[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, repr(secret)[1:-1]):
+            text = text.replace(form, "(sensitive value)")
+    return text
+
+
+def _secrets_of(core: Core[Any], request: Any) -> Iterator[str]:
+    schema = core.schema_for(request) or core.provider.schema
+    for name in _VALUES:
+        # What cannot be read has no secrets that anybody could have got at.
+        with suppress(Exception):
+            yield from schema.secrets(convert.value_from_pb(schema.type, getattr(request, name)))
 
 
 def guarded(core: Core[Any], answer: type[R], call: Callable[[Q], R]) -> Callable[[Q, Any], R]:
@@ -96,6 +117,7 @@ def guarded(core: Core[Any], answer: type[R], call: Callable[[Q], R]) -> Callabl
     @functools.wraps(call)
     def handler(request: Q, _context: Any) -> R:
         started = time.monotonic()
+        _secrets.set(lambda: list(_secrets_of(core, request)))
         try:
             return call(request)
         except DiagnosticError as error:

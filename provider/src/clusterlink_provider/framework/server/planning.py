@@ -6,6 +6,7 @@ from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import convert, planning
 from clusterlink_provider.framework.provider import PlanContext
 from clusterlink_provider.framework.server.core import Core, collect
+from clusterlink_provider.framework.server.identity import identify
 
 
 def plan(core: Core[Any], request: pb.PlanResourceChange.Request) -> pb.PlanResourceChange.Response:
@@ -25,9 +26,11 @@ def plan(core: Core[Any], request: pb.PlanResourceChange.Request) -> pb.PlanReso
         planned = planning.plan(schema, prior, proposed, config or {})
         context.planned, context.replace = planned.state, set(planned.replace)
     collect(context.diagnostics, lambda: resource.plan(context))
+    is_kept = request.HasField("prior_identity") and not context.replace
     return pb.PlanResourceChange.Response(
         planned_state=convert.state_to_pb(schema, context.planned),
         requires_replace=[convert.path_to_pb(path) for path in sorted(context.replace, key=str)],
         planned_private=convert.private_to_pb(context.private),
+        planned_identity=request.prior_identity if is_kept else identify(resource, core.session, context.planned),
         diagnostics=convert.diagnostics_to_pb(context.diagnostics, schema),
     )

@@ -7,35 +7,17 @@ from clusterlink_provider.framework import convert, cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.provider import StateContext
 from clusterlink_provider.framework.server.core import Core, collect
+from clusterlink_provider.framework.server.identity import identify, refuse_another
+from clusterlink_provider.framework.server.upgrading import upgraded
 
 
 def upgrade(core: Core[Any], request: pb.UpgradeResourceState.Request) -> pb.UpgradeResourceState.Response:
     """Reads a stored state into today's schema."""
     resource = core.resource(request.type_name)
     schema = resource.schema
-    if request.version > schema.version:
-        raise DiagnosticError.of(
-            "State of a newer provider",
-            f"The state of this {request.type_name} has schema version {request.version}; this provider knows "
-            f"versions up "
-            f"to {schema.version}. Use the provider version that wrote it, or a newer one.",
-        )
-    if not request.raw_state.json:
-        raise DiagnosticError.of(
-            "Unreadable state",
-            f"The state of this {request.type_name} is in the form of Terraform before 0.12, or empty. Remove it with "
-            "`terraform state rm` and import the object.",
-        )
-    try:
-        state = cty.decode_json(schema.type, request.raw_state.json)
-    except cty.InvalidValueError as error:
-        raise DiagnosticError.of(
-            "Unreadable state",
-            f"The state of this {request.type_name} does not fit the schema: {error}. If it was edited by hand, go back to the "
-            "copy from before (terraform.tfstate.backup), or remove it with `terraform state rm` and import the object.",
-        ) from error
+    state = upgraded("state", request.type_name, request.version, request.raw_state, schema.type, schema.upgraders)
     if state is not None:
-        # Attributes that came after the state was written had their default.
+        # What came without a new version had its default.
         state = cty.without_unknown(planning.fill_defaults(schema, state))
         if core.session is not None:
             resource.seen(core.session, state)
@@ -47,29 +29,51 @@ def read(core: Core[Any], request: pb.ReadResource.Request) -> pb.ReadResource.R
     resource = core.resource(request.type_name)
     schema = resource.schema
     prior = convert.value_from_pb(schema.type, request.current_state)
-    response = pb.ReadResource.Response(new_state=request.current_state, private=request.private)
+    response = pb.ReadResource.Response(
+        new_state=request.current_state,
+        private=request.private,
+        new_identity=request.current_identity if request.HasField("current_identity") else None,
+    )
     session = core.session
     if prior is None or session is None:
         return response
     resource.seen(session, prior)
     context = StateContext(session, state=dict(prior), private=convert.private_from_pb(request.private))
-    collect(context.diagnostics, lambda: resource.read(context))
+
+    def work() -> None:
+        refuse_another(resource, session, prior, request.current_identity)
+        resource.read(context)
+
+    collect(context.diagnostics, work)
     response.diagnostics.extend(convert.diagnostics_to_pb(context.diagnostics, schema))
     if not context.diagnostics.has_errors:
         response.new_state.CopyFrom(convert.state_to_pb(schema, context.state))
         response.private = convert.private_to_pb(context.private)
+        if (found := identify(resource, session, context.state)) is not None:
+            response.new_identity.CopyFrom(found)
     return response
 
 
 def import_state(core: Core[Any], request: pb.ImportResourceState.Request) -> pb.ImportResourceState.Response:
-    """Turns an identifier into a state that Terraform then has read."""
+    """Turns an identifier, or an identity, into a state that Terraform then has read."""
     resource = core.resource(request.type_name)
     diagnostics = Diagnostics()
-    state = resource.import_state(request.id, diagnostics)
+    identity = convert.identity_from_pb(resource.identity, request.identity)
+    if request.id or identity is None:
+        state = resource.import_state(request.id, diagnostics)
+    elif core.session is not None:
+        state = resource.import_identity(core.session, identity, diagnostics)
+    else:
+        raise DiagnosticError.of(
+            "Provider not configured",
+            "An import by identity needs the provider's configuration, which is not known yet. Import by id instead.",
+        )
     response = pb.ImportResourceState.Response(diagnostics=convert.diagnostics_to_pb(diagnostics))
     if not diagnostics.has_errors:
         response.imported_resources.add(
-            type_name=request.type_name, state=convert.value_to_pb(resource.schema.type, state)
+            type_name=request.type_name,
+            state=convert.value_to_pb(resource.schema.type, state),
+            identity=identify(resource, core.session, state),
         )
     return response
 

@@ -315,7 +315,9 @@ class _TopicDisposalEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     TOPIC_DISPOSAL_KEEP_TOPIC: _TopicDisposal.ValueType  # 1
     """The topic and its data stay; the engine remembers where it stopped."""
     TOPIC_DISPOSAL_DELETE_TOPIC: _TopicDisposal.ValueType  # 2
-    """The topic is deleted, by its id."""
+    """The topic is deleted, by its id. Refused for a STOPPED mirror topic: others may have written to its topic."""
+    TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA: _TopicDisposal.ValueType  # 3
+    """The topic is deleted, by its id, whatever others have written to it."""
 
 class TopicDisposal(_TopicDisposal, metaclass=_TopicDisposalEnumTypeWrapper): ...
 
@@ -323,7 +325,9 @@ TOPIC_DISPOSAL_UNSPECIFIED: TopicDisposal.ValueType  # 0
 TOPIC_DISPOSAL_KEEP_TOPIC: TopicDisposal.ValueType  # 1
 """The topic and its data stay; the engine remembers where it stopped."""
 TOPIC_DISPOSAL_DELETE_TOPIC: TopicDisposal.ValueType  # 2
-"""The topic is deleted, by its id."""
+"""The topic is deleted, by its id. Refused for a STOPPED mirror topic: others may have written to its topic."""
+TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA: TopicDisposal.ValueType  # 3
+"""The topic is deleted, by its id, whatever others have written to it."""
 global___TopicDisposal = TopicDisposal
 
 @typing.final
@@ -1503,6 +1507,25 @@ class ResumeMirrorTopicRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name"]) -> None: ...
 
 global___ResumeMirrorTopicRequest = ResumeMirrorTopicRequest
+
+@typing.final
+class RebuildMirrorTopicRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    link: builtins.str
+    """If given, the mirror topic must be of this link."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        link: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "name", b"name"]) -> None: ...
+
+global___RebuildMirrorTopicRequest = RebuildMirrorTopicRequest
 
 @typing.final
 class PromoteMirrorTopicRequest(google.protobuf.message.Message):

@@ -1,0 +1,6 @@
+import {
+  to = clusterlink_link.primary
+  identity = {
+    name = "from-primary"
+  }
+}

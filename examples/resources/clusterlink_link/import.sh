@@ -1,0 +1,1 @@
+terraform import clusterlink_link.primary from-primary

@@ -1,0 +1,4 @@
+import {
+  to = clusterlink_link.primary
+  id = "from-primary"
+}

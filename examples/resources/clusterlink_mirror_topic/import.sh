@@ -1,0 +1,1 @@
+terraform import clusterlink_mirror_topic.orders from-primary/orders

@@ -1,0 +1,4 @@
+import {
+  to = clusterlink_mirror_topic.orders
+  id = "from-primary/orders"
+}
