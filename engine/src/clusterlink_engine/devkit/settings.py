@@ -20,12 +20,15 @@ class Listener:
         certificate: What the brokers show: PEM, with the intermediate certificates after it. With TLS only.
         key: Its private key, PEM.
         client_ca: PEM; if given, clients must show a certificate of this authority.
+        advertised_port: Where clients are told to go instead, to something that stands before the broker; 0: to itself.
+            For clusters of one node.
     """
 
     protocol: str
     certificate: str = ""
     key: str = field(default="", repr=False)
     client_ca: str = ""
+    advertised_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,15 @@ def listening(address: Address, listeners: Mapping[str, Listener]) -> dict[str, 
         listeners: By name, of capital letters.
     """
     open_to = [f"PLAINTEXT://127.0.0.1:{address.port}"]
-    open_to += [f"{name}://127.0.0.1:{address.ports[name]}" for name in listeners]
+    told = list(open_to)
+    for name, listener in listeners.items():
+        open_to.append(f"{name}://127.0.0.1:{address.ports[name]}")
+        told.append(f"{name}://127.0.0.1:{listener.advertised_port or address.ports[name]}")
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     protocols |= {name: listener.protocol for name, listener in listeners.items()}
     settings: dict[str, Value] = {
         "listeners": ",".join([*open_to, f"CONTROLLER://127.0.0.1:{address.controller_port}"]),
-        "advertised.listeners": ",".join(open_to),
+        "advertised.listeners": ",".join(told),
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
     }
     for name, listener in listeners.items():
