@@ -9,6 +9,7 @@ from dataclasses import fields
 from benchmarks import page
 from benchmarks.cases.gaps import gaps
 from benchmarks.cases.live import commits, latency, many
+from benchmarks.cases.provider import provider
 from benchmarks.cases.round_trip import far
 from benchmarks.cases.syncs import syncs
 from benchmarks.cases.throughput import compressed, large, tiny
@@ -27,6 +28,7 @@ CASES: dict[str, Callable[[Options], Result]] = {
     "w8": tls,
     "gaps": gaps,
     "syncs": syncs,
+    "provider": provider,
 }
 
 
@@ -70,6 +72,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--partitions", type=_numbers, default=default.partitions, help="of w6 (1000,10000)")
     parser.add_argument("--groups", type=int, default=default.groups, help=f"of syncs ({default.groups})")
     parser.add_argument("--topics", type=int, default=default.topics, help=f"of syncs ({default.topics})")
+    parser.add_argument("--plans", type=_numbers, default=default.plans, help="resources of provider (1,300,1000)")
     parser.add_argument("--no-mirror-maker", action="store_false", dest="mirror_maker", help="leave MirrorMaker 2 out")
     parser.add_argument("--save", action="store_true", help="put the results into docs/benchmarks.md")
     options = parser.parse_args(arguments)

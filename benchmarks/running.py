@@ -39,6 +39,7 @@ class Options:
         partitions: Numbers of partitions, for many of them.
         groups: Number of consumer groups whose offsets are synced.
         topics: Number of topics that become mirror topics by themselves.
+        plans: Numbers of resources in the plans of Terraform.
         mirror_maker: Whether it is measured, too.
     """
 
@@ -51,6 +52,7 @@ class Options:
     partitions: tuple[int, ...] = (1_000, 10_000)
     groups: int = 1_000
     topics: int = 200
+    plans: tuple[int, ...] = (1, 300, 1_000)
     mirror_maker: bool = True
 
     def copiers(self, tuned: Mapping[str, Value] | None = None, *, loop: bool = True) -> dict[str, Copier]:

@@ -21,7 +21,7 @@ _KEYS = ("mb_s", "copier_cpu_gb", "peak_mb", "start_s")
 def far(options: Options) -> Result:
     """W7: the copiers reach the source through a line that needs 50 ms there and back, and is not narrow."""
     port = ports.free_port()
-    listeners = {_LISTENER: Listener("PLAINTEXT", advertised_port=port)}
+    listeners = {_LISTENER: Listener("PLAINTEXT", advertised=f"127.0.0.1:{port}")}
     with pair.running(options.kafka, listeners=listeners) as clusters:
         filled = Filled(clusters, 1, Backlog(int(options.gigabytes * _PART * 1e6)))
         what = f"{filled.size / 1e9:.2f} GB in one partition, batches of {filled.size / filled.batches:,.0f} B"

@@ -20,6 +20,7 @@ _TINY = Options(
     partitions=(20,),
     groups=5,
     topics=5,
+    plans=(1,),
     mirror_maker=False,
 )
 
@@ -57,7 +58,7 @@ def test_a_case_measures_all_copiers(case: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.kafka
-@pytest.mark.parametrize("case", ["w8", "gaps", "syncs"])
+@pytest.mark.parametrize("case", ["w8", "gaps", "syncs", "provider"])
 def test_a_case_of_the_engine_runs(case: str) -> None:
     result = CASES[case](_TINY)
     assert result.runs

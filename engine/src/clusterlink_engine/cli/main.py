@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_engine import __version__, settings
 from clusterlink_engine.cli import remote, token, verify
+from clusterlink_engine.cli.printing import complain
 from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.store import keyring
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(options.config, options.listen, options.log_level)
     if options.command == "verify":
         return verify.run(options)
-    if options.command in ("link", "mirror"):
+    if options.command in ("link", "mirror", "health"):
         return remote.run(options)
     if options.command == "state-key":
         print(keyring.new_key())
@@ -68,7 +68,7 @@ def _serve(config: Path | None, listen: str | None, log_level: str | None) -> in
     try:
         loaded = settings.load(config, flags=flags)
     except settings.SettingsError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     # Imported here: a wrong setting is told at once, and the demo needs none of it.
     from clusterlink_engine import app
@@ -78,7 +78,7 @@ def _serve(config: Path | None, listen: str | None, log_level: str | None) -> in
     try:
         asyncio.run(app.serve(loaded))
     except ClusterlinkError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS if isinstance(error, settings.SettingsError) else EXIT_FAILURE
     return 0
 
@@ -87,6 +87,6 @@ def _demo(*, keep: bool) -> int:
     try:
         from clusterlink_engine.devkit import demo
     except ModuleNotFoundError as error:
-        print(f'clusterlink: the demo needs "clusterlink-engine[demo]" ({error.name} is missing)', file=sys.stderr)
+        complain(f'the demo needs "clusterlink-engine[demo]" ({error.name} is missing)')
         return EXIT_FAILURE
     return demo.run(keep=keep)

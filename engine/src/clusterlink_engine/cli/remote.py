@@ -1,14 +1,14 @@
-"""The commands that ask a running engine: `clusterlink link` and `clusterlink mirror`."""
+"""The commands that ask a running engine: `clusterlink link`, `clusterlink mirror` and `clusterlink health`."""
 
 import argparse
 import os
-import sys
 from typing import Any
 
 import grpc
 
-from clusterlink_engine.cli import link_commands, mirror_commands, mirror_transitions
+from clusterlink_engine.cli import health, link_commands, mirror_commands, mirror_transitions
 from clusterlink_engine.cli.asking import DEFAULT_ENDPOINT, TOKEN_VARIABLE, UsageError, read_file, verbs_of
+from clusterlink_engine.cli.printing import complain
 from clusterlink_proto.channel import CredentialsError, Tls, open_channel, why_refused
 
 EXIT_FAILURE = 1
@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
     mirror = verbs_of(commands, "mirror", "make mirror topics and look at them; pause, promote, fail over, go back")
     mirror_commands.add(mirror)
     mirror_transitions.add(mirror)
+    health.add(commands)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,18 +33,18 @@ def run(options: argparse.Namespace) -> int:
             code: int = options.run(channel, options)
             return code
     except (UsageError, CredentialsError) as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_ARGUMENTS
     except grpc.RpcError as error:
         status: Any = error
         if status.code() is grpc.StatusCode.UNAVAILABLE:
             said = why_refused(status.details(), tls) or status.details()
-            print(f"clusterlink: the engine at {endpoint}: {said}", file=sys.stderr)
+            complain(f"the engine at {endpoint}: {said}")
         else:
-            print(f"clusterlink: {status.details()}", file=sys.stderr)
+            complain(status.details())
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        print("clusterlink: not waited for; the engine goes on with it.", file=sys.stderr)
+        complain("not waited for; the engine goes on with it.")
         return EXIT_FAILURE
 
 
