@@ -45,8 +45,8 @@ test-all: setup ## Runs all tests, the slow ones too.
 demo: setup ## Two Kafka clusters, the engine, terraform apply: a verified mirror in about a minute.
 	$(BIN)/clusterlink demo $(ARGS)
 
-bench: setup ## Copies 1 GB between two brokers and prints the table of docs/benchmarks.md.
-	$(BIN)/python benchmarks/copying.py $(ARGS)
+bench: setup ## Measures the engine beside MirrorMaker 2 and the machine's limits; CASE=w1 for one case (docs/benchmarks.md).
+	$(BIN)/python -m benchmarks $(CASE) $(ARGS)
 
 docs: setup ## Writes the generated pages of docs/ anew.
 	$(BIN)/python docs/generate.py

@@ -1,18 +1,18 @@
 """The plain limits beside the copy: reading everything once, or writing everything once, and nothing else.
 
-Run as a process of its own, so that its processor time can be told; prints one JSON object. It uses the engine's own wire
-modules, and no CRC is looked at: what is measured is what moving the bytes through Python costs at least.
+It uses the engine's own wire modules, and no CRC is looked at: what is measured is what moving the bytes through Python costs
+at least. The work is done in a process of its own, so that its processor time can be told.
 """
 
-import argparse
 import asyncio
-import json
 import resource
 import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+from benchmarks import apart
 from clusterlink_engine.errors import Side
 from clusterlink_engine.security import Security
 from clusterlink_engine.wire import fetch, produce
@@ -30,6 +30,16 @@ _CONNECTIONS = 2
 _WINDOW = 5
 
 Batches = dict[int, list[memoryview]]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was moved: bytes and number of batches; in how many seconds, and processor seconds of the process that did it."""
+
+    size: int
+    batches: int
+    seconds: float
+    cpu: float
 
 
 class Topic:
@@ -123,40 +133,40 @@ async def write(topic: Topic, connection: Connection, partitions: list[int], bat
     return total
 
 
-async def fetch_only(source: str, topic: str, ends: list[int]) -> dict[str, float]:
-    """Measures reading everything."""
-    begun, used = time.monotonic(), processor_seconds()
+def fetch_only(source: str, topic: str, ends: list[int]) -> Moved:
+    """Measures reading a topic up to its log ends, by partition."""
+    return apart.call(_run, _fetch_only, source, topic, ends)
+
+
+def produce_only(source: str, topic: str, ends: list[int], destination: str, target: str) -> Moved:
+    """Measures writing a topic's batches, from memory, to an empty topic with as many partitions."""
+    return apart.call(_run, _produce_only, source, topic, ends, destination, target)
+
+
+def _run(function: Any, *args: object) -> Moved:
+    work: Coroutine[Any, Any, Moved] = function(*args)
+    return asyncio.run(work)
+
+
+async def _fetch_only(source: str, topic: str, ends: list[int]) -> Moved:
+    begun, used = time.monotonic(), _processor_seconds()
     size, count = await read(Topic(source, topic), ends, None)
-    return {"bytes": size, "batches": count, "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
+    return Moved(size, count, time.monotonic() - begun, _processor_seconds() - used)
 
 
-async def produce_only(source: str, topic: str, ends: list[int], destination: str, target: str) -> dict[str, float]:
-    """Measures writing everything, from memory."""
+async def _produce_only(source: str, topic: str, ends: list[int], destination: str, target: str) -> Moved:
     batches: Batches = {p: [] for p in range(len(ends))}
-    await read(Topic(source, topic), ends, batches)
+    _, count = await read(Topic(source, topic), ends, batches)
     written = Topic(destination, target)
     connections = [await written.open() for _ in range(_CONNECTIONS)]
     shares = [written.partitions[i::_CONNECTIONS] for i in range(_CONNECTIONS)]
-    begun, used = time.monotonic(), processor_seconds()
+    begun, used = time.monotonic(), _processor_seconds()
     sizes = await asyncio.gather(
         *(write(written, c, share, batches) for c, share in zip(connections, shares, strict=True) if share)
     )
-    return {"bytes": sum(sizes), "seconds": time.monotonic() - begun, "cpu": processor_seconds() - used}
+    return Moved(sum(sizes), count, time.monotonic() - begun, _processor_seconds() - used)
 
 
-def processor_seconds() -> float:
-    """Returns the processor time of this process so far."""
+def _processor_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", type=Path, help="a file with the arguments of one of the two functions, as JSON")
-    job = json.loads(parser.parse_args().job.read_text())
-    work = fetch_only(**job) if job.pop("what") == "fetch" else produce_only(**job)
-    print(json.dumps(asyncio.run(work)))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,17 +8,24 @@ from clusterlink_engine.devkit import cache
 # Kafka's jars name slf4j 1.7 without an implementation; this one writes to standard error, which is our log file.
 _LOGGER = "org.slf4j:slf4j-simple:1.7.36"
 
+BROKER = "kafka_2.13"
+MIRROR_MAKER = "connect-mirror"
+
 
 @remembered
-def class_path(version: str) -> str:
-    """Returns the class path of a Kafka version; takes about a minute the first time on a machine.
+def class_path(version: str, artifact: str = BROKER) -> str:
+    """Returns the class path of a program of a Kafka version; takes about a minute the first time on a machine.
+
+    Args:
+        version: Of Kafka.
+        artifact: Maven's name of the program's jar, of the group org.apache.kafka.
 
     Raises:
         RuntimeError: The extra `demo` is not installed, or the jars cannot be had.
     """
     # Two processes that resolve at once would link into the same directories.
     with cache.locked("jars"):
-        jars = [*_resolve(f"org.apache.kafka:kafka_2.13:{version}"), *_resolve(_LOGGER)]
+        jars = [*_resolve(f"org.apache.kafka:{artifact}:{version}"), *_resolve(_LOGGER)]
     # All jars together on the class path: jgo would put some on the module path, where Kafka does not look.
     return ":".join(str(jar) for jar in {jar.name: jar for jar in jars}.values())
 

@@ -29,13 +29,14 @@ def free_port() -> int:
     """Returns a port nobody listens on, never the same one twice in this process."""
     with _lock:
         for port in random.sample(_mine, k=len(_mine)):
-            if port not in _given and _is_free(port):
+            if port not in _given and is_free(port):
                 _given.add(port)
                 return port
     raise RuntimeError(f"no port is free between {_RANGE.start} and {_RANGE.stop}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Returns whether nobody listens on a port of loopback."""
     with socket.socket() as probe:
         # As the Java server does: a port that only has closed connections lingering is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,79 @@
+"""What gaps and takeovers cost: nothing else has them, so the engine is measured alone."""
+
+import time
+from functools import partial
+
+from confluent_kafka import Producer
+
+from benchmarks import pair
+from benchmarks.copiers.engine import describe, mirror
+from benchmarks.pair import TIMEOUT, Pair, wait
+from benchmarks.results import Result
+from benchmarks.running import Job, Options, Rows, rounds
+
+_ABORTED = 3_000
+_SECONDS = 300.0
+
+
+def gaps(options: Options) -> Result:
+    """Gaps: how fast they are filled, and how long another engine takes to go on."""
+    what = f"{_ABORTED:,} offsets of one partition, all aborted; the creation of the link and the mirror topic is part of it"
+    result = options.result("gaps", "Gaps and takeovers", what)
+    with pair.running(options.kafka) as clusters:
+        _abort(clusters, "aborted")
+        jobs: dict[str, Job] = {way: partial(_filling, clusters, way) for way in ("markers", "transactions")}
+        jobs["takeover"] = partial(_takeover, clusters)
+        rounds(result, options.runs, jobs)
+    return result
+
+
+def _abort(clusters: Pair, topic: str) -> None:
+    """Makes a topic of which everything was aborted."""
+    clusters.create(clusters.source, {topic: 1}, {"retention.ms": "-1"})
+    producer = Producer({"bootstrap.servers": clusters.source.bootstrap_servers, "transactional.id": topic})
+    producer.init_transactions(_SECONDS)
+    producer.begin_transaction()
+    for number in range(_ABORTED):
+        producer.produce(topic, b"%d" % number, partition=0)
+    producer.flush(_SECONDS)  # else they would never be sent
+    producer.abort_transaction(_SECONDS)
+
+
+def _filling(clusters: Pair, way: str) -> Rows:
+    topics = {"aborted": 1}
+    engine = describe(clusters.places, clusters.new_directory(), settings={"replication": {"gap_filling": way}})
+    with engine, engine.api() as api:
+        began = time.monotonic()
+        mirror(api, clusters.places, topics)
+        clusters.wait_equal(topics, _SECONDS)
+        seconds = time.monotonic() - began
+    clusters.delete(clusters.destination, topics)
+    offsets = sum(clusters.present_ends(clusters.source, topics).values())
+    return {f"gaps filled by {way}, offsets/s": {"figure": offsets / seconds}}
+
+
+def _takeover(clusters: Pair) -> Rows:
+    """Measures from SIGKILL of the engine until another one, which stood by, has mirrored the next record."""
+    topics = {"takeover": 1}
+    clusters.create(clusters.source, topics)
+    directory = clusters.new_directory()
+    first = describe(clusters.places, directory)
+    second = describe(clusters.places, clusters.new_directory(), f"_state-{directory.name}")
+    producer = Producer({"bootstrap.servers": clusters.source.bootstrap_servers})
+    with first:
+        with first.api() as api:
+            mirror(api, clusters.places, topics)
+        second.launch()
+        try:
+            wait(lambda: "stands by" in second.log_tail(50), "the second engine stands by")
+            first.kill()
+            began = time.monotonic()
+            producer.produce("takeover", b"after", partition=0)
+            assert producer.flush(TIMEOUT) == 0, "the source did not take the record"
+            clusters.wait_equal(topics, _SECONDS)
+            seconds = time.monotonic() - began
+        finally:
+            second.stop()
+    for cluster in (clusters.source, clusters.destination):
+        clusters.delete(cluster, topics)
+    return {"from SIGKILL until another engine has mirrored the next record, s": {"figure": seconds}}
