@@ -3,6 +3,7 @@
 import getpass
 import io
 import json
+import re
 import sys
 import time
 import tomllib
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clusterlink_engine.api.access import Access
 from clusterlink_engine.cli import main, mirror_transitions
@@ -346,3 +348,14 @@ def test_the_engine_is_refused_by_key_where_it_would_be_open(
     file.write_text(servers + '[api]\ntls = { certificate_file = "/missing.pem", key_file = "/missing.key" }\n')
     assert run("serve", "--config", str(file)) == 2
     assert capsys.readouterr().err.startswith("clusterlink: api.tls.certificate_file: /missing.pem cannot be read")
+
+
+def test_yaml_says_what_json_says(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.topics["orders"].state_detail = "a: b, \x1b[31mred\n- no list"
+    for command in (("mirror", "list"), ("mirror", "describe", "orders"), ("link", "configuration", "list", "dr")):
+        assert run(*command, "-o", "json") == 0
+        told = re.sub('"state_since": ".*"', '"state_since": ""', capsys.readouterr().out)
+        assert run(*command, "-o", "yaml") == 0
+        printed = re.sub("state_since: .*", "state_since: ''", capsys.readouterr().out)
+        assert yaml.safe_load(printed) == json.loads(told)
+        assert "\x1b" not in printed

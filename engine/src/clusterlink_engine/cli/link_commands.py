@@ -21,7 +21,7 @@ from clusterlink_engine.cli.asking import (
     verb,
     verbs_of,
 )
-from clusterlink_engine.cli.printing import is_json, name_of, show, show_list
+from clusterlink_engine.cli.printing import is_for_scripts, name_of, show, show_list
 from clusterlink_engine.sasl import AWS_MSK_IAM, OAUTHBEARER
 from clusterlink_proto import v1
 
@@ -160,7 +160,7 @@ def _check(channel: grpc.Channel, options: argparse.Namespace) -> int:
     ]
     show(options, answer, ("CHECK", "CLUSTER", "NEEDED BY", "STATUS", "DETAIL"), rows)
     commands = list(dict.fromkeys(row.command for row in answer.checks if row.command))
-    if commands and not is_json(options):
+    if commands and not is_for_scripts(options):
         print("", "What is missing can be given by:", *commands, sep="\n")
     return 1 if any(row.status == v1.CHECK_STATUS_MISSING for row in answer.checks) else 0
 

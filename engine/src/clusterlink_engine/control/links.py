@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -183,16 +183,18 @@ class Links:
         """
         async with self._state.locked("link", name):
             self.get(name)
-            history = [
-                key_of("mirror", mirror.name)
-                for mirror in self._state.mirrors_of(name)
-                if mirror.phase is Phase.STOPPED
-            ]
-            # The ACLs that it has synced stay; that it was the one who made them is forgotten with it.
-            await self._state.write(gone=[*history, key_of("link", name)], guard=lambda: self._check_empty(name))
-            if name in self._state.acls:
-                await self._state.write(gone=[key_of("acls", name)])
+            await self._state.transact(lambda: self._without(name))
         log.info("link %s deleted", name)
+
+    def _without(self, name: str) -> Mapping[str, None]:
+        """Answers what goes with a link that has no live mirror topics, by key: those that were, and what else is known of it.
+
+        The ACLs that it has synced stay; that it was the one who made them is forgotten.
+        """
+        self._check_empty(name)
+        mirrors = [key_of("mirror", mirror.name) for mirror in self._state.mirrors_of(name)]
+        acls = [key_of("acls", name)] if name in self._state.acls else []
+        return dict.fromkeys([*mirrors, *acls, key_of("link", name)])
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
         link = self.get(name)
