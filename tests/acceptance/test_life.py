@@ -364,14 +364,16 @@ def test_invalid_source_topic_points_to_its_line(terraform: Terraform, engine: E
 
 
 def test_wrong_remote_cluster(terraform: Terraform, engine: Engine, client: EngineClient) -> None:
-    for remote, word, line in (
-        (f'{{ bootstrap_servers = ["{engine.remote_bootstrap}"], cluster_id = "another" }}', "another", "cluster_id"),
-        ('{ bootstrap_servers = ["127.0.0.1:1"] }', "127.0.0.1:1", "bootstrap_servers"),
+    # Another cluster is found by the plan already.
+    another = f'{{ bootstrap_servers = ["{engine.remote_bootstrap}"], cluster_id = "another" }}'
+    for remote, title, word in (
+        (another, "Wrong remote cluster", "another was expected"),
+        ('{ bootstrap_servers = ["127.0.0.1:1"] }', "Cannot create the link a", "127.0.0.1:1"),
     ):
         terraform.write(f'resource "clusterlink_link" "primary" {{\n  name = "a"\n  remote_cluster = {remote}\n}}\n')
         result = terraform.apply(check=False)
-        error = result.error("Cannot create the link a", word)
-        assert line in blamed(error)
+        error = result.error(title, word)
+        assert "bootstrap_servers" in blamed(error)
         assert terraform.state == {}
         assert client.get_link("a") is None
 

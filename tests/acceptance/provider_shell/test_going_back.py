@@ -294,7 +294,8 @@ data "clusterlink_link" "a" { name = "a" }
     ]
     one = state["data.clusterlink_link.a"]
     assert (one["mode"], one["error"], one["mirror_topic_count"]) == ("BIDIRECTIONAL", "TIMEOUT_ERROR", 2)
-    assert one["remote_cluster"]["sasl"] == {"mechanism": "PLAIN", "username": "u"}
+    user = {"mechanism": "PLAIN", "username": "u", "oauth": None, "aws_region": None}
+    assert one["remote_cluster"]["sasl"] == user
     assert one["tasks"] == [
         {"name": "AclSync", "state": "IN_ERROR", "errors": [{"code": "AUTHORIZATION_ERROR", "message": "No."}]}
     ]
