@@ -263,10 +263,10 @@ class _Running:
             process=identity(),
             member_id=self._membership.member_id,
         )
-        last = (await self._store.read(_STATE_SECONDS)).get(CLAIM_KEY)
         state = State(self._store, await self._store.open(claim, _STATE_SECONDS), self._end)
         # An engine of an earlier version had everything, and may have left something behind.
-        was_left = isinstance(last, Claim) and not last.released
+        last = self._store.former_claim
+        was_left = last is not None and not last.released
         self._plane.use(state, leads=True)
         self._watch.state = state
         workforce = self._workforce = Workforce(
