@@ -130,7 +130,7 @@ class MirrorTopics:
             if mirror.direction is Direction.REMOTE_TO_LOCAL:
                 await self._reset(mirror, spec.config)
             changed = await self._state.change_mirror(name, {"config": dict(sorted(spec.config.items()))})
-            self._plane.way(mirror).config_sync.hurry()
+            self._plane.way(mirror).config_sync.hurry_for(mirror.name)
             return changed
 
     async def pause(self, name: str, link: str) -> MirrorTopic:
@@ -384,7 +384,7 @@ class MirrorTopics:
             except ClusterlinkError as error:
                 log.warning("seeding of mirror topic %s: %s", name, error)  # a right that is missing can be given
             await backoff.wait()
-        self._plane.way(mirror).config_sync.hurry()
+        self._plane.way(mirror).config_sync.hurry_for(mirror.name)
         log.info("mirror topic %s is seeded", name)
 
     def go_on_with(self, mirror: MirrorTopic) -> None:
