@@ -75,7 +75,9 @@ async def read(topic: Topic, ends: list[int], keep: Batches | None) -> tuple[int
             fetch.FetchPartition(topic.name, topic.topic_id, p, offsets[p], _PARTITION_BYTES) for p in open_partitions
         ]
         body = fetch.encode(version, wanted, max_wait_ms=500, min_bytes=1, max_bytes=_RESPONSE_BYTES)
-        answer = fetch.decode(version, await connection.send(fetch.API_KEY, version, [body], flexible=True))
+        most = fetch.largest_answer(_RESPONSE_BYTES)
+        frame = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
+        answer = fetch.decode(version, frame, len(wanted))
         assert answer.error == 0, f"fetch: error {answer.error}"
         for entry in answer.partitions:
             assert entry.error == 0, f"fetch of partition {entry.partition}: error {entry.error}"

@@ -40,7 +40,7 @@ def render() -> str:
         "",
         "## Properties of a link that are attributes",
         "",
-        "By name on the command line, except `sasl.jaas.config` and `ssl.keystore.key`; by attribute in Terraform and the API:",
+        "By name on the command line, except `sasl.jaas.config` and the secrets; by attribute in Terraform and the API:",
         "",
     ]
     lines += ["| property | attribute |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in sorted(ATTRIBUTES.items()))]
@@ -78,7 +78,7 @@ def _rows(name: str, field: FieldInfo) -> list[str]:
     rows = [_row(name, field)]
     for kind in get_args(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += [_row(f"{name}.{key}", entry) for key, entry in kind.model_fields.items()]
+            rows += [row for key, entry in kind.model_fields.items() for row in _rows(f"{name}.{key}", entry)]
     return rows
 
 

@@ -52,8 +52,8 @@ def cursor(index: int) -> Cursor:
     return made
 
 
-def fetch_answer(request: Request, records: Records) -> bytes:
-    """What a source with these records answers."""
+def fetch_answer(request: Request, records: Records, **ends: int) -> bytes:
+    """What a source with these records answers; the ends of its logs may be others than usual."""
     asked = FetchRequest.decode(request.body, version=request.version)
     topic = FetchResponse.FetchableTopicResponse
     topics = [
@@ -64,9 +64,7 @@ def fetch_answer(request: Request, records: Records) -> bytes:
                 topic.PartitionData(
                     partition_index=p.partition,
                     error_code=0,
-                    high_watermark=1000,
-                    last_stable_offset=1000,
-                    log_start_offset=0,
+                    **{"high_watermark": 1000, "last_stable_offset": 1000, "log_start_offset": 0, **ends},
                     aborted_transactions=None,
                     preferred_read_replica=-1,
                     records=bytes(records(p.partition, p.fetch_offset)),

@@ -16,7 +16,7 @@ from clusterlink_engine.errors import (
     Side,
     UnresolvableBootstrapError,
 )
-from clusterlink_engine.wire.connection import MAX_FRAME_BYTES, Connection
+from clusterlink_engine.wire.connection import MOST_ANSWER_BYTES, Connection
 from tests.fake_broker.broker import FETCH, METADATA, FakeBroker, Request, answering, frame, sending, silent
 from tests.support.waiting import wait_until_async
 
@@ -72,7 +72,7 @@ async def test_answers_come_whole_whatever_the_pieces(broker: FakeBroker) -> Non
         assert connection.pending == 0
 
 
-@pytest.mark.parametrize("size", [-1, -(2**31), 0, 3, MAX_FRAME_BYTES + 1, 2**31 - 1])
+@pytest.mark.parametrize("size", [-1, -(2**31), 0, 3, MOST_ANSWER_BYTES + 1, 2**31 - 1])
 async def test_a_frame_of_impossible_size_ends_the_connection(broker: FakeBroker, size: int) -> None:
     broker.handlers[FETCH] = sending(lambda _: struct.pack(">i", size) + b"\0" * 100)
     async with connected(broker) as connection:
@@ -80,7 +80,7 @@ async def test_a_frame_of_impossible_size_ends_the_connection(broker: FakeBroker
         for future in (first, second):
             error = await failure(future)
             assert isinstance(error, ProtocolViolationError)
-            assert f"{broker.address} announced a frame of {size} bytes" in str(error)
+            assert f"{broker.address} announced an answer of {size} bytes" in str(error)
         assert not connection.is_open
         await ended(broker)
 

@@ -35,11 +35,11 @@ class Running:
     def on_moved(self) -> None:
         self.moved += 1
 
-    def bring(self, *offsets: int) -> None:
+    async def bring(self, *offsets: int) -> None:
         """A fetch brings batches of three records."""
         data = bytearray(b"".join(batch(offset) for offset in offsets))
         whole = Frame(self.budget, memoryview(data), FramePool())
-        self.cursor.fetched(
+        await self.cursor.fetched(
             split(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
         )
         whole.release()
@@ -91,7 +91,7 @@ def sent(broker: FakeBroker) -> list[tuple[int, int, int]]:
 
 async def test_batches_are_written_in_their_order_with_their_sequences(broker: FakeBroker, running: Running) -> None:
     broker.handlers[PRODUCE] = in_order()
-    running.bring(*range(0, 30, 3))
+    await running.bring(*range(0, 30, 3))
     await until(lambda: running.cursor.core.log_end == 30, "everything to be acknowledged")
     assert sent(broker) == [(PRODUCER_ID, 0, sequence) for sequence in range(0, 30, 3)]
     assert running.budget.room == _LIMIT
@@ -113,7 +113,7 @@ async def test_batches_are_written_in_their_order_with_their_sequences(broker: F
 async def test_a_batch_without_an_answer_is_in_doubt(broker: FakeBroker, running: Running, bad: Handler) -> None:
     broker.handlers[PRODUCE] = bad
     core = running.cursor.core
-    running.bring(0, 3, 6)
+    await running.bring(0, 3, 6)
     await until(lambda: core.phase is Phase.PROBING, "the fault to be noticed")
     assert running.cursor.wanted_probe is not None
     assert running.cursor.wanted_probe.settle
@@ -125,7 +125,7 @@ async def test_a_batch_without_an_answer_is_in_doubt(broker: FakeBroker, running
     broker.handlers[PRODUCE] = in_order(3)
     running.cursor.apply(core.probed(ProbeResult(3, 3, 0, Producer(0, 2), None, True)))
     running.cursor.probe_done()
-    running.bring(3, 6)
+    await running.bring(3, 6)
     await until(lambda: core.log_end == 9, "the rest to be acknowledged")
     assert sent(broker) == [(PRODUCER_ID, 0, 0), (PRODUCER_ID, 0, 3), (PRODUCER_ID, 0, 6)]
     assert broker.opened == 3  # metadata, and two for writing
@@ -134,7 +134,7 @@ async def test_a_batch_without_an_answer_is_in_doubt(broker: FakeBroker, running
 
 async def test_a_batch_at_another_offset_fails_the_partition(broker: FakeBroker, running: Running) -> None:
     broker.handlers[PRODUCE] = in_order(5)
-    running.bring(0, 3, 6)
+    await running.bring(0, 3, 6)
     await until(lambda: running.cursor.core.failure is not None, "the foreign write to be found")
     assert sent(broker) == [(PRODUCER_ID, 0, 0)]
     assert running.budget.room == _LIMIT
@@ -144,7 +144,7 @@ async def test_a_moved_leader_is_told(broker: FakeBroker, running: Running) -> N
     broker.handlers[PRODUCE] = sending(
         lambda request: frame(request.correlation, produce_answer(request, {0: -1}, error=6))
     )
-    running.bring(0, 3)
+    await running.bring(0, 3)
     await until(lambda: running.moved == 1, "the move to be noticed")
     assert running.cursor.core.phase is Phase.PROBING
     assert sent(broker) == [(PRODUCER_ID, 0, 0)]
@@ -160,13 +160,13 @@ async def test_an_answer_after_all_was_given_up_is_ignored(broker: FakeBroker, r
 
     broker.handlers[PRODUCE] = later
     given_up: Cursor = running.cursor
-    running.bring(0)
+    await running.bring(0)
     await until(lambda: broker.count(PRODUCE) == 1, "the batch to arrive")
     given_up.lost()
     answer.set()
     other = Running(running.sink._cluster)  # anything that is answered after it
     other.cursor.sink = running.sink
-    other.bring(0)
+    await other.bring(0)
     await until(lambda: other.cursor.core.log_end == 3, "the next answer")
     assert given_up.core.log_end == 0
     assert given_up.core.phase is Phase.PROBING

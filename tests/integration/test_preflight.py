@@ -21,7 +21,8 @@ from clusterlink_engine.model.checks import Check, Status, row_of
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.resources import AclSync, ConsumerOffsetSync, Link, LinkMode, RemoteCluster
 from clusterlink_engine.model.rights import RIGHTS, Feature, Right, Scope, needed
-from clusterlink_engine.security import Sasl, Security
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
 from tests.support import groups, rights, topics
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until

@@ -21,7 +21,8 @@ from kio.static.primitive import i32
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import BrokerRefusedError, Side
 from clusterlink_engine.model.acls import AclOperation, AclResourceType
-from clusterlink_engine.security import Sasl, Security
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
 from clusterlink_engine.wire import attempts, groups, logs, markers, offsets, produce, records, transactions
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster

@@ -1,6 +1,7 @@
 """Cutting and patching of record batches, against batches that kafka-python made, in all codecs."""
 
 import struct
+import zlib
 from typing import Any, NamedTuple
 
 import cramjam
@@ -77,7 +78,19 @@ def batches(draw: st.DrawFn) -> Made:
     return Made(bytes(batch), base, len(records), last_delta, attributes, producer)
 
 
-@given(st.lists(batches(), max_size=4), st.integers(0, 200))
+@st.composite
+def logs(draw: st.DrawFn) -> list[Made]:
+    """Batches that follow each other, with holes between them or without."""
+    made = []
+    end = draw(OFFSETS)
+    for batch in draw(st.lists(batches(), max_size=4)):
+        base = end + draw(st.sampled_from([0, 0, 1, 2**31]))
+        made.append(batch._replace(base_offset=base, data=struct.pack(">q", base) + batch.data[8:]))
+        end = base + batch.last_delta + 1
+    return made
+
+
+@given(logs(), st.integers(0, 200))
 def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) -> None:
     """The last batch of a fetch may be cut off anywhere; it is left out."""
     whole = b"".join(batch.data for batch in made)
@@ -101,6 +114,25 @@ def test_batches_are_cut_where_they_were_joined(made: list[Made], cut_off: int) 
     ]
     first = peek(memoryview(data)[: HEADER_BYTES + 5]) if made else None
     assert first == (found[0].header if made else None)
+
+
+@given(logs().filter(lambda made: len(made) > 1), st.integers(1, 2**40))
+def test_batches_that_do_not_follow_each_other_are_refused(made: list[Made], back: int) -> None:
+    """The checksum does not cover the base offset."""
+    first, second = made[:2]
+    data = bytearray(first.data + second.data)
+    struct.pack_into(">q", data, len(first.data), max(first.base_offset + first.last_delta + 1 - back, -(2**63)))
+    with pytest.raises(TornBatchError, match="cannot follow"):
+        split(memoryview(data))
+
+
+@pytest.mark.parametrize("base", [-1, -(2**63), 2**63 - 1, 2**63 - 3])
+@given(batches().filter(lambda made: made.last_delta > 1))
+def test_offsets_that_no_log_has_are_refused(base: int, made: Made) -> None:
+    data = bytearray(made.data)
+    struct.pack_into(">q", data, 0, base)
+    with pytest.raises(TornBatchError, match="cannot follow"):
+        split(memoryview(data))
 
 
 @given(batches(), INT64, INT16, INT32)
@@ -146,12 +178,12 @@ def _facts(record: object) -> tuple[object, ...]:
 
 @given(batches(), st.data())
 def test_a_single_flipped_bit_after_the_length_is_found(made: Made, data: st.DataObject) -> None:
-    """The leader epoch, which nothing covers and nothing uses, and the magic, which the core judges, are left out."""
-    at = data.draw(st.integers(17, len(made.data) - 1))
+    """The leader epoch, which nothing covers, is left out; the magic is not covered either, but says how to read the rest."""
+    at = data.draw(st.integers(16, len(made.data) - 1))
     bit = data.draw(st.integers(0, 7))
     damaged = bytearray(made.data)
     damaged[at] ^= 1 << bit
-    with pytest.raises(TornBatchError, match=f"the batch at offset {made.base_offset} "):
+    with pytest.raises(TornBatchError, match=f"the (batch|message) at offset {made.base_offset} "):
         split(memoryview(damaged))
 
 
@@ -205,11 +237,35 @@ def test_a_length_that_no_batch_can_have_is_damage(length: int) -> None:
         split(memoryview(batch))
 
 
+def old_message(magic: int, body: bytes = b"x" * 40) -> bytearray:
+    """A message of format 0 or 1: offset, length, CRC-32, magic and the rest, which the checksum covers with the magic."""
+    covered = bytes((magic,)) + body
+    return bytearray(struct.pack(">qiI", 17, len(covered) + 4, zlib.crc32(covered)) + covered)
+
+
 @pytest.mark.parametrize("magic", [0, 1])
-@pytest.mark.parametrize("length", [-100, 0, 49, 2**31 - 1])
-def test_an_old_format_is_told_by_its_magic(magic: int, length: int) -> None:
-    data = bytearray(HEADER_BYTES + 40)
-    struct.pack_into(">qi", data, 0, 17, length)
-    data[16] = magic
+def test_an_old_format_is_told_by_its_magic(magic: int) -> None:
+    data = old_message(magic) + old_message(magic)
     (batch,) = split(memoryview(data))
     assert (batch.header.base_offset, batch.header.magic) == (17, magic)
+    assert split(memoryview(old_message(magic, b"x" * 300)[:200])) == []
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("at", [12, 16, 20, 56])
+def test_a_damaged_message_of_an_old_format_is_damage(magic: int, at: int) -> None:
+    """It would be the end of its partition."""
+    data = old_message(magic) + bytes(HEADER_BYTES)
+    data[at] ^= 4
+    with pytest.raises(TornBatchError, match="offset 17"):
+        split(memoryview(data))
+
+
+@pytest.mark.parametrize("length", [-100, -12, 0, 5, 2**31 - 1])
+def test_an_old_format_with_an_impossible_length_is_nothing(length: int) -> None:
+    data = old_message(1) + bytes(HEADER_BYTES)
+    struct.pack_into(">i", data, 8, length)
+    try:
+        assert split(memoryview(data)) == []
+    except TornBatchError:
+        return

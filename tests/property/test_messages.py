@@ -33,6 +33,8 @@ IDS = st.uuids(version=4)
 RECORDS = st.binary(max_size=300)
 HEADER_TAGS = st.sampled_from([b"\0", b"\x01\x05\x03abc", b"\x02\x00\x00\x7f\x01z"])
 
+_MOST = 1000  # partitions, more than any answer here has
+
 DOCUMENTED = (ValueError, IndexError, struct.error)
 
 FETCH_VERSIONS = pytest.mark.parametrize("version", range(fetch.LOWEST, fetch.HIGHEST + 1))
@@ -162,7 +164,7 @@ def fetched(draw: st.DrawFn) -> Any:
 @given(answer=fetched(), tags=HEADER_TAGS)
 def test_a_fetch_answer_is_read_as_others_wrote_it(version: int, answer: Any, tags: bytes) -> None:
     data = bytes(answer.encode(version=version))
-    ours = fetch.decode(version, memoryview(bytearray(tags + data)))
+    ours = fetch.decode(version, memoryview(bytearray(tags + data)), _MOST)
     second = kio("Fetch", version, "Response", data)
     assert (ours.throttle_ms, ours.error) == (answer.throttle_time_ms, answer.error_code)
     assert second.error_code == answer.error_code
@@ -184,23 +186,34 @@ def test_a_fetch_answer_is_read_as_others_wrote_it(version: int, answer: Any, ta
 
 
 @FETCH_VERSIONS
+@given(answer=fetched())
+def test_more_partitions_than_were_asked_for_are_refused(version: int, answer: Any) -> None:
+    data = memoryview(b"\0" + bytes(answer.encode(version=version)))
+    count = len(fetch.decode(version, data, _MOST).partitions)
+    assert len(fetch.decode(version, data, count).partitions) == count
+    if count:
+        with pytest.raises(ValueError, match="more partitions"):
+            fetch.decode(version, data, count - 1)
+
+
+@FETCH_VERSIONS
 @given(answer=fetched(), data=st.data())
 def test_a_fetch_answer_that_is_cut_off_is_an_error(version: int, answer: Any, data: st.DataObject) -> None:
     whole = b"\0" + bytes(answer.encode(version=version))
     cut = memoryview(whole)[: data.draw(st.integers(0, len(whole) - 1))]
     try:
-        ours = fetch.decode(version, cut)
+        ours = fetch.decode(version, cut, _MOST)
     except DOCUMENTED:
         return
     assert len(whole) - len(cut) <= 2, "something that means nothing was missing, at most"
-    assert ours == fetch.decode(version, memoryview(whole))
+    assert ours == fetch.decode(version, memoryview(whole), _MOST)
 
 
 @FETCH_VERSIONS
 @given(data=st.binary(max_size=300))
 def test_random_bytes_are_no_fetch_answer_or_an_empty_one(version: int, data: bytes) -> None:
     try:
-        ours = fetch.decode(version, memoryview(bytearray(data)))
+        ours = fetch.decode(version, memoryview(bytearray(data)), _MOST)
     except DOCUMENTED:
         return
     assert sum(len(entry.records) for entry in ours.partitions) <= len(data)

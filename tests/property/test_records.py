@@ -218,11 +218,10 @@ def test_damage_is_told_as_damage(
     for at, number in ((57, count), (23, last_delta)):
         if number is not None:
             struct.pack_into(">i", data, at, number)
-    (batch,) = split(memoryview(sealed(data)))
-    runs: list[Batch] | None = None
     with suppress(TornBatchError):
+        (batch,) = split(memoryview(sealed(data)))
         runs = records.recode(batch, batch.header.base_offset)
-    assert runs is None or sum(run.header.records for run in runs) == batch.header.records
+        assert sum(run.header.records for run in runs) == batch.header.records
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -271,7 +270,7 @@ def test_a_few_bytes_cannot_take_all_memory() -> None:
     run = subprocess.run([sys.executable, "-c", _BOMBS], capture_output=True, text=True, check=True)
     taken_kilobytes = int(run.stdout)
     assert taken_kilobytes < 32 * 1024
-    assert MAX_BYTES <= 1 << 30
+    assert MAX_BYTES <= 1 << 27
 
 
 @given(st.integers(1, 2000), st.integers(0, 2**60), st.binary(min_size=1, max_size=40), TIMESTAMPS)

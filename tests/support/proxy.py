@@ -8,6 +8,7 @@ import asyncio
 import random
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,9 @@ from clusterlink_engine.devkit import ports
 PRODUCE, FETCH, LIST_OFFSETS, WRITE_MARKERS = 0, 1, 2, 27
 
 _SIZE = struct.Struct(">i")
+
+# Answers what is sent instead of an answer to an API key; both with their sizes before them.
+Damaged = Callable[[random.Random, int, bytes], bytes]
 
 
 class Proxy:
@@ -41,7 +45,8 @@ class Proxy:
         self._random = random.Random(seed)
         self._cut_request = self._cut_answer = self._lose_answer = 0.0
         self._keys: frozenset[int] = frozenset()
-        self._delay = 0.0
+        self._delay = self._damage = 0.0
+        self._damaged: Damaged = lambda _, __, frame: frame
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy")
         self._ready = threading.Event()
@@ -78,9 +83,14 @@ class Proxy:
             delay,
         )
 
+    def damage(self, part: float, damaged: Damaged) -> None:
+        """Damages a part of all answers from now on."""
+        self._damage, self._damaged = part, damaged
+
     def heal(self) -> None:
         """Makes no more faults."""
         self.make_faults(frozenset())
+        self._damage = 0.0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -168,6 +178,9 @@ class Proxy:
                     writer.write(frame[: self._random.randrange(1, len(frame))])
                     await writer.drain()
                     return
+                if self._random.random() < self._damage:
+                    self.faults += 1
+                    frame = self._damaged(self._random, key, frame)
                 writer.write(frame)
                 await writer.drain()
 

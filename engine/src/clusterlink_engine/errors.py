@@ -7,6 +7,8 @@ chained. `api` turns them into gRPC answers; nothing else does. Texts are for pe
 from collections.abc import Mapping
 from enum import StrEnum
 
+from clusterlink_engine.printable import printable
+
 
 class Side(StrEnum):
     """Which cluster of a link is meant."""
@@ -16,7 +18,7 @@ class Side(StrEnum):
 
 
 class ClusterlinkError(Exception):
-    """Root of all errors that the engine raises on purpose.
+    """Root of all errors that the engine raises on purpose. Their text is printable, whoever had a part in it.
 
     Attributes:
         reason: Stable, machine-readable name, as in `google.rpc.ErrorInfo`.
@@ -26,7 +28,7 @@ class ClusterlinkError(Exception):
     reason = "INTERNAL"
 
     def __init__(self, message: str, *, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.metadata = dict(metadata or {})
 
 
@@ -147,6 +149,18 @@ class AuthenticationFailedError(KafkaError):
     reason = "AUTHENTICATION_ERROR"
 
 
+class TokenMissingError(AuthenticationFailedError):
+    """There is no token to authenticate with.
+
+    Attributes:
+        is_passing: Whether whoever grants tokens is only away.
+    """
+
+    def __init__(self, message: str, *, side: Side, is_passing: bool) -> None:
+        super().__init__(message, side=side)
+        self.is_passing = is_passing
+
+
 class CertificateRefusedError(AuthenticationFailedError):
     """The certificate of one side is not accepted by the other, or cannot be used at all."""
 
@@ -198,6 +212,7 @@ def is_retriable(error: BaseException) -> bool:
 
     * A cluster that is away comes back: yes.
     * A torn or senseless answer: yes, on a new connection; a proxy or a restart in between can cause it once.
+    * No token: if whoever grants them is away, yes; if they refuse, no.
     * A broker's error code: as Kafka itself classes the code.
     * No process leads at the moment, or there are more calls than are answered at a time: yes.
     * The state topic with a passing fault: yes. Fenced or too new: never, somebody else owns the state.
@@ -205,6 +220,8 @@ def is_retriable(error: BaseException) -> bool:
     """
     if isinstance(error, BrokerRefusedError):
         return error.retriable
+    if isinstance(error, TokenMissingError):
+        return error.is_passing
     return isinstance(
         error,
         ClusterUnavailableError | ProtocolViolationError | StateUnavailableError | NotLeadingError | TooManyCallsError,

@@ -10,7 +10,8 @@ from clusterlink_engine.model.checks import Grantee, some_of
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.resources import AclSync, ConsumerOffsetSync, Link, LinkMode, RemoteCluster
 from clusterlink_engine.model.rights import RIGHTS, Feature, Right, Scope, needed
-from clusterlink_engine.security import Sasl, Security, Tls
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security, Tls
 from clusterlink_engine.wire.attempts import ATTEMPTED, verdict
 from clusterlink_engine.wire.codes import Code
 

@@ -188,7 +188,8 @@ class Server:
             return answer(link)
 
         async def update(request: v1.UpdateLinkRequest) -> v1.Link:
-            spec, fields = convert.link_spec(request.link), list(request.update_mask.paths)
+            fields = list(request.update_mask.paths)
+            spec = convert.changed_link_spec(request.link, fields)
             return answer(await links.update(spec, fields, validate_only=request.validate_only))
 
         async def get(request: v1.GetLinkRequest) -> v1.Link:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from clusterlink_engine.cli.printing import FORMS, complain
 from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
@@ -35,7 +36,7 @@ def verb(verbs: Any, name: str, text: str, function: Command) -> argparse.Argume
     parser.add_argument("--ca-file", type=Path, metavar="FILE", help="encrypt, and trust these CAs (PEM)")
     parser.add_argument("--certificate-file", type=Path, metavar="FILE", help="your own certificate (PEM)")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="its private key (PEM)")
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="how to print")
+    parser.add_argument("-o", "--output", choices=FORMS, default="table", help="how to print")
     parser.set_defaults(run=function)
     return parser
 
@@ -103,7 +104,7 @@ def is_confirmed(options: argparse.Namespace, what: str) -> bool:
         print(file=sys.stderr)
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print("clusterlink: nothing was changed.", file=sys.stderr)
+    complain("nothing was changed.")
     return False
 
 

@@ -21,7 +21,8 @@ from clusterlink_engine.cli.asking import (
     verb,
     verbs_of,
 )
-from clusterlink_engine.cli.printing import is_json, name_of, show, show_list
+from clusterlink_engine.cli.printing import is_for_scripts, name_of, show, show_list
+from clusterlink_engine.sasl import AWS_MSK_IAM, OAUTHBEARER
 from clusterlink_proto import v1
 
 PASSWORD_VARIABLE = "CLUSTERLINK_REMOTE_PASSWORD"  # noqa: S105 - the name of the variable
@@ -88,7 +89,8 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--username",
-        help=f"for SASL; the password comes from --password-file, ${PASSWORD_VARIABLE}, or is asked for",
+        help="for PLAIN and SCRAM; the password, or with OAUTHBEARER the client's secret, comes from --password-file, "
+        f"${PASSWORD_VARIABLE}, or is asked for",
     )
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file with the password alone")
     for part, text in (
@@ -158,7 +160,7 @@ def _check(channel: grpc.Channel, options: argparse.Namespace) -> int:
     ]
     show(options, answer, ("CHECK", "CLUSTER", "NEEDED BY", "STATUS", "DETAIL"), rows)
     commands = list(dict.fromkeys(row.command for row in answer.checks if row.command))
-    if commands and not is_json(options):
+    if commands and not is_for_scripts(options):
         print("", "What is missing can be given by:", *commands, sep="\n")
     return 1 if any(row.status == v1.CHECK_STATUS_MISSING for row in answer.checks) else 0
 
@@ -252,12 +254,29 @@ def _put(link: v1.Link, wanted: dict[str, str], options: argparse.Namespace) -> 
     if _SASL in fields and not sasl.mechanism and options.username is None:
         link.remote_cluster.ClearField("sasl")
     elif _SASL in fields:
-        sasl.username = sasl.username if options.username is None else options.username
-        sasl.password = _password(options, sasl.username)
+        _put_secret(sasl, options)
     if _put_tls(link.remote_cluster, options) or _TLS in fields:
         _check_key(link.remote_cluster)
         fields.append(_TLS)
     return sorted(set(fields))
+
+
+def _put_secret(sasl: v1.Sasl, options: argparse.Namespace) -> None:
+    """Sets user and password, or the client's secret; what belongs to another mechanism is taken out."""
+    if sasl.mechanism == OAUTHBEARER:
+        if options.username is not None:
+            raise UsageError(
+                "with OAUTHBEARER there is no --username; give sasl.oauthbearer.client.credentials.client.id"
+            )
+        for name in ("username", "password", "aws_region"):
+            sasl.ClearField(name)
+        sasl.oauth.client_secret = _password(options, sasl.oauth.client_id)
+        return
+    sasl.ClearField("oauth")
+    if sasl.mechanism != AWS_MSK_IAM:
+        sasl.ClearField("aws_region")
+    sasl.username = sasl.username if options.username is None else options.username
+    sasl.password = _password(options, sasl.username)
 
 
 def _put_tls(remote: v1.RemoteCluster, options: argparse.Namespace) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clusterlink_engine import __version__, settings
 from clusterlink_engine.cli import remote, token, verify
+from clusterlink_engine.cli.printing import complain
 from clusterlink_engine.errors import ClusterlinkError
 from clusterlink_engine.store import keyring
 
@@ -67,7 +68,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         loaded = settings.load(options.config, flags={key: flag for key, flag in flags.items() if flag is not None})
     except settings.SettingsError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     # Imported here: a wrong setting is told at once, and the demo needs none of it.
     from clusterlink_engine.observability import logging
@@ -84,7 +85,7 @@ def _serve(options: argparse.Namespace) -> int:
 
         asyncio.run(app.serve(loaded, Supervised(number, connection) if number else None))
     except ClusterlinkError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS if isinstance(error, settings.SettingsError) else EXIT_FAILURE
     return 0
 
@@ -100,6 +101,6 @@ def _demo(*, keep: bool) -> int:
     try:
         from clusterlink_engine.devkit import demo
     except ModuleNotFoundError as error:
-        print(f'clusterlink: the demo needs "clusterlink-engine[demo]" ({error.name} is missing)', file=sys.stderr)
+        complain(f'the demo needs "clusterlink-engine[demo]" ({error.name} is missing)')
         return EXIT_FAILURE
     return demo.run(keep=keep)

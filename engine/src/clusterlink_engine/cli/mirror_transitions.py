@@ -10,7 +10,8 @@ import grpc
 
 from clusterlink_engine.cli.asking import CALL_SECONDS, add_question, is_confirmed, mirrors, verb
 from clusterlink_engine.cli.mirror_commands import EXIT_FAILURE, add_name, get, show_mirror
-from clusterlink_engine.cli.printing import show, table
+from clusterlink_engine.cli.printing import complain, show, table
+from clusterlink_engine.printable import printable
 from clusterlink_proto import v1
 
 _LOOK_SECONDS = 0.5
@@ -137,13 +138,13 @@ def _wait(channel: grpc.Channel, options: argparse.Namespace, is_under_way: Step
     while is_under_way(mirror := get(channel, options)):
         if mirror.state_detail not in ("", said):
             said = mirror.state_detail
-            print(f"waiting: {said}", file=sys.stderr)
+            print(f"waiting: {printable(said)}", file=sys.stderr)
         time.sleep(_LOOK_SECONDS)
     return mirror
 
 
 def _cancelled(options: argparse.Namespace) -> int:
-    print(f"clusterlink: {options.name} is a mirror topic as before: somebody cancelled it.", file=sys.stderr)
+    complain(f"{options.name} is a mirror topic as before: somebody cancelled it.")
     return EXIT_FAILURE
 
 

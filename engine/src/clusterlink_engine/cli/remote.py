@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import sys
 from typing import Any
 
 import grpc
 
 from clusterlink_engine.cli import health, link_commands, mirror_commands, mirror_transitions
 from clusterlink_engine.cli.asking import DEFAULT_ENDPOINT, TOKEN_VARIABLE, UsageError, read_file, verbs_of
+from clusterlink_engine.cli.printing import complain
 from clusterlink_proto.channel import CredentialsError, Tls, open_channel, why_refused
 
 EXIT_FAILURE = 1
@@ -33,18 +33,18 @@ def run(options: argparse.Namespace) -> int:
             code: int = options.run(channel, options)
             return code
     except (UsageError, CredentialsError) as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_ARGUMENTS
     except grpc.RpcError as error:
         status: Any = error
         if status.code() is grpc.StatusCode.UNAVAILABLE:
             said = why_refused(status.details(), tls) or status.details()
-            print(f"clusterlink: the engine at {endpoint}: {said}", file=sys.stderr)
+            complain(f"the engine at {endpoint}: {said}")
         else:
-            print(f"clusterlink: {status.details()}", file=sys.stderr)
+            complain(status.details())
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        print("clusterlink: not waited for; the engine goes on with it.", file=sys.stderr)
+        complain("not waited for; the engine goes on with it.")
         return EXIT_FAILURE
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from clusterlink_engine.api.access import hash_of
 from clusterlink_engine.cli.asking import verbs_of
+from clusterlink_engine.cli.printing import complain
 from clusterlink_engine.settings import Role, Token
 
 _PREFIX = "clusterlink-"  # so that programs which look for secrets in texts find it
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         token = Token(name=options.name, role=options.role, sha256=hash_of(text))
     except ValidationError:
-        print(f'clusterlink: "{options.name}" is no name: letters, digits, and any of _ . @ -', file=sys.stderr)
+        complain(f'"{options.name}" is no name: letters, digits, and any of _ . @ -')
         return 2
     print(text)
     fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in token.model_dump(mode="json").items())

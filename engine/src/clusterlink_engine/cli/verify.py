@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import secrets
 import sys
 import time
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from clusterlink_engine import settings
+from clusterlink_engine.cli.printing import FORMS, complain, for_scripts, is_for_scripts
 from clusterlink_engine.errors import ClusterlinkError
+from clusterlink_engine.librdkafka import librdkafka_settings
 from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
-from clusterlink_engine.security import librdkafka_settings
+from clusterlink_engine.printable import printable
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.verify.comparing import Options, PartitionReport, compare
 from clusterlink_engine.verify.reading import Topic, UnreadableError
@@ -62,18 +63,18 @@ def add(commands: Any) -> None:
         metavar="N",
         help="read compacted topics N times for the last records of their keys, with about 200 bytes a key divided by N",
     )
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="form of the report")
+    parser.add_argument("-o", "--output", choices=FORMS, default="table", help="form of the report")
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; answers its exit code."""
     if not 0 < options.sample <= 100 or options.key_passes < 1 or options.key_passes > 256:
-        print("clusterlink: --sample is a percentage above 0, --key-passes is 1 to 256", file=sys.stderr)
+        complain("--sample is a percentage above 0, --key-passes is 1 to 256")
         return EXIT_BAD_SETTINGS
     try:
         loaded = settings.load(options.config)
     except settings.SettingsError as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     seed = options.seed if options.seed is not None else secrets.randbelow(2**32)
     began = time.monotonic()
@@ -93,14 +94,14 @@ def run(options: argparse.Namespace) -> int:
             for mirror in mirrors
         }
     except settings.SettingsError as error:  # the key of the state
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_BAD_SETTINGS
     except (ClusterlinkError, UnreadableError) as error:
-        print(f"clusterlink: {error}", file=sys.stderr)
+        complain(str(error))
         return EXIT_NOT_COMPARED
     equal = not any(report.count for partitions in reports.values() for report in partitions)
-    if options.output == "json":
-        print(json.dumps(_as_json(link, mirrors, reports, seed, equal, time.monotonic() - began), indent=2))
+    if is_for_scripts(options):
+        for_scripts(options, _as_json(link, mirrors, reports, seed, equal, time.monotonic() - began))
     else:
         _print_table(mirrors, reports, seed if options.sample < 100 else None)
     return 0 if equal else EXIT_DIFFERENCE
@@ -237,7 +238,7 @@ def _print_table(mirrors: list[MirrorTopic], reports: Mapping[str, list[Partitio
             print("  ".join(str(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
             for one in report.differences:
                 where = f"offset {one.offset}" + (f", {one.isolation}" if one.isolation else "")
-                print(f"    {where}: {one.kind}: source {one.source}; mirror {one.mirror}")
+                print(f"    {where}: {one.kind}: source {printable(one.source)}; mirror {printable(one.mirror)}")
             if report.count > len(report.differences):
                 print(f"    ... and {report.count - len(report.differences)} more")
     if seed is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -183,16 +183,18 @@ class Links:
         """
         async with self._state.locked("link", name):
             self.get(name)
-            history = [
-                key_of("mirror", mirror.name)
-                for mirror in self._state.mirrors_of(name)
-                if mirror.phase is Phase.STOPPED
-            ]
-            # The ACLs that it has synced stay; that it was the one who made them is forgotten with it.
-            await self._state.write(gone=[*history, key_of("link", name)], guard=lambda: self._check_empty(name))
-            if name in self._state.acls:
-                await self._state.write(gone=[key_of("acls", name)])
+            await self._state.transact(lambda: self._without(name))
         log.info("link %s deleted", name)
+
+    def _without(self, name: str) -> Mapping[str, None]:
+        """Answers what goes with a link that has no live mirror topics, by key: those that were, and what else is known of it.
+
+        The ACLs that it has synced stay; that it was the one who made them is forgotten.
+        """
+        self._check_empty(name)
+        mirrors = [key_of("mirror", mirror.name) for mirror in self._state.mirrors_of(name)]
+        acls = [key_of("acls", name)] if name in self._state.acls else []
+        return dict.fromkeys([*mirrors, *acls, key_of("link", name)])
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
         link = self.get(name)
@@ -309,7 +311,7 @@ def _remote(spec: LinkSpec) -> RemoteCluster:
         bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
         cluster_id=spec.cluster_id,
         security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
-        sasl=spec.sasl(),
+        sasl=spec.sasl,
         tls=spec.tls,
     )
 
@@ -349,11 +351,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     values: dict[str, dict[str, object]] = {
         "remote_cluster.bootstrap_servers": {"bootstrap_servers": spec.bootstrap_servers},
         "remote_cluster.security_protocol": {"security_protocol": spec.security_protocol},
-        "remote_cluster.sasl": {
-            "sasl_mechanism": spec.sasl_mechanism,
-            "sasl_username": spec.sasl_username,
-            "sasl_password": spec.sasl_password,
-        },
+        "remote_cluster.sasl": {"sasl": spec.sasl},
         "remote_cluster.tls": {"tls": spec.tls},
         "paused": {"paused": spec.paused},
         "topic_config_sync": {
@@ -371,9 +369,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         bootstrap_servers=link.remote.bootstrap_servers,
         cluster_id=link.remote.cluster_id,
         security_protocol=link.remote.security_protocol,
-        sasl_mechanism=link.remote.sasl.mechanism if link.remote.sasl is not None else "",
-        sasl_username=link.remote.sasl.username if link.remote.sasl is not None else "",
-        sasl_password=link.remote.sasl.password if link.remote.sasl is not None else "",
+        sasl=link.remote.sasl,
         tls=link.remote.tls,
         topic_prefix=link.topic_prefix,
         paused=link.paused,

@@ -22,11 +22,13 @@ from clusterlink_engine.errors import (
     ClusterlinkError,
     FailedPreconditionError,
     InvalidArgumentError,
+    LimitExceededError,
     NotFoundError,
     RequestError,
     Side,
     is_retriable,
 )
+from clusterlink_engine.mirror.topics import MOST_PARTITIONS
 from clusterlink_engine.model.resources import DetachedMirror, Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.model.specs import MirrorTopicSpec
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
@@ -95,6 +97,7 @@ class MirrorTopics:
                         reason="MIRROR_TOPIC_EXISTS",
                     )
                 return await self._complete_or_go_on(existing)
+            self._check_link(link)  # it may have been deleted while this waited
             source = await self._source(self._plane[link.name].inbound.source, spec.source_topic)
             mirror, detached = await self._plan(spec, name, client_token, link, source)
             if validate_only:
@@ -236,8 +239,15 @@ class MirrorTopics:
         """Answers the record to begin with, and whether it takes up a detached topic.
 
         Raises:
-            RequestError: The topic's name is taken, or a setting is not known.
+            RequestError: The topic's name is taken, a setting is not known, or the source has too many partitions.
         """
+        if len(source.partitions) > MOST_PARTITIONS:
+            raise LimitExceededError(
+                f'The source topic "{spec.source_topic}" has {len(source.partitions)} partitions; up to {MOST_PARTITIONS} can '
+                "be mirrored.",
+                field=_SOURCE,
+                reason="TOO_MANY_PARTITIONS",
+            )
         await self._check_settings(spec.config)
         mirror = MirrorTopic(
             name=name,

@@ -35,6 +35,9 @@ WINDOW = 5
 
 SEQUENCE_MASK = 2**31 - 1
 
+# Leader epochs of the source that are remembered of a partition: who makes up new ones must not fill the state.
+MOST_EPOCHS = 1000
+
 # Of a producer, in the protocol a signed 16-bit number.
 LAST_EPOCH = 2**15 - 1
 
@@ -686,8 +689,10 @@ class Partition:
         for batch in batches:
             known = self.source_epochs[-1][0] if self.source_epochs else -1
             if batch.leader_epoch > known and batch.base_offset < end:
-                while len(self.source_epochs) > 1 and self.source_epochs[1][1] <= self.log_start:
-                    del self.source_epochs[0]  # nothing is left of it
+                while len(self.source_epochs) > 1 and (
+                    self.source_epochs[1][1] <= self.log_start or len(self.source_epochs) >= MOST_EPOCHS
+                ):
+                    del self.source_epochs[0]  # nothing is left of it, or it is the oldest of too many
                 self.source_epochs.append((batch.leader_epoch, max(batch.base_offset, self.next_offset)))
                 self.epochs_unstored = True
 

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.model.states import MirrorError
 
+# Of a topic that is mirrored. Kafka has no limit; but the remote cluster must not decide alone how many partitions are made
+# here, each of which takes memory of the engine and of the brokers.
+MOST_PARTITIONS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -26,7 +30,7 @@ class Grow:
 def judge_source(
     name: str, topic_id: str, partition_count: int, seen: Sighting, *, patience: float
 ) -> Refusal | Grow | None:
-    """Compares a source topic with what was stored of it.
+    """Compares a source topic with what was stored of it; a mirror topic gets MOST_PARTITIONS and no more.
 
     Args:
         name: Of the source topic.
@@ -52,7 +56,8 @@ def judge_source(
             MirrorError.SOURCE_PARTITIONS_DECREASED,
             f'The source topic "{name}" has {seen.partition_count} partitions, the mirror topic has {partition_count}.',
         )
-    return Grow(seen.partition_count) if seen.partition_count > partition_count else None
+    wanted = min(seen.partition_count, MOST_PARTITIONS)
+    return Grow(wanted) if wanted > partition_count else None
 
 
 def judge_mirror(name: str, topic_id: str, seen: Sighting, *, patience: float) -> Refusal | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from clusterlink_engine.errors import Side
 from clusterlink_engine.model.rights import Right, Scope
+from clusterlink_engine.sasl import PASSWORD_MECHANISMS
 from clusterlink_engine.security import Security
 
 # So many names are told one by one.
@@ -78,10 +79,12 @@ class Grantee:
     def of(cls, bootstrap_servers: Sequence[str], security: Security) -> "Grantee":
         """Answers who somebody is to a cluster that connects by this security.
 
-        Which name a cluster gives to the subject of a certificate is its own affair (`ssl.principal.mapping.rules`).
+        Which name a cluster gives to the subject of a certificate, or to that of a token, is its own affair
+        (`ssl.principal.mapping.rules`, `sasl.oauthbearer.sub.claim.name`).
         """
         if security.sasl is not None:
-            return cls(bootstrap_servers, f"User:{security.sasl.username}")
+            name = security.sasl.username if security.sasl.mechanism in PASSWORD_MECHANISMS else "TOKEN-SUBJECT"
+            return cls(bootstrap_servers, f"User:{name}")
         has_certificate = security.tls is not None and security.tls.has_certificate
         return cls(bootstrap_servers, "User:CERTIFICATE-SUBJECT" if has_certificate else "User:ANONYMOUS")
 

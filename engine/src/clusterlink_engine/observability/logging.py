@@ -3,6 +3,11 @@
 import logging
 import time
 
+from clusterlink_engine.printable import printable
+
+# Of one line, without what Python says of an exception: an error may be told in a sentence of ours.
+_LONGEST = 4000
+
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {worker}%(name)s: %(message)s"
 
 
@@ -12,7 +17,7 @@ class _Formatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        record.message = record.message.replace("\n", " ").replace("\r", " ")
+        record.message = printable(record.message, _LONGEST)
         record.name = record.name.removeprefix("clusterlink_engine.")
         return super().formatMessage(record)
 

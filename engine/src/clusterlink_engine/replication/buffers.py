@@ -9,6 +9,9 @@ class Budget:
     """Bytes of fetched frames that the process may hold.
 
     The bound is soft by one response for each source: a response is only asked for while there is room.
+
+    Attributes:
+        turn: See Frame.
     """
 
     def __init__(self, limit: int) -> None:
@@ -16,6 +19,8 @@ class Budget:
         self._used = 0
         self._room = asyncio.Event()
         self._room.set()
+        # What takes much more memory than its frame is done one after the other.
+        self.turn = asyncio.Lock()
 
     @property
     def room(self) -> int:
@@ -51,6 +56,11 @@ class Frame:
         self._buffer: bytearray = view.obj  # type: ignore[assignment] # frames lie in nothing else
         self._holders = 1  # the source, while it cuts the frame
         budget.take(len(self._buffer))
+
+    @property
+    def turn(self) -> asyncio.Lock:
+        """Held while something is made of the frame that takes much more memory than it."""
+        return self._budget.turn
 
     def hold(self) -> None:
         """One more batch refers to the frame."""

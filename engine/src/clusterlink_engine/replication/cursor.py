@@ -6,12 +6,13 @@ It carries out what the core decides, and holds the pieces that were fetched and
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.mirror.partition import Action, Fail, Partition, Probe, Seed, Trim
-from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Recode
+from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Piece, Recode
+from clusterlink_engine.printable import printable
 from clusterlink_engine.replication.buffers import Frame
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
@@ -34,6 +35,10 @@ _MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
 # Gaps are numbers only, but each one that waits costs a round trip.
 _MAX_QUEUED_PIECES = 4096
+
+# Batches with more are encoded again in a thread.
+_RECODED_AT_ONCE = 500
+_RECODED_AT_ONCE_BYTES = 64 * 1024
 
 # Records of a filler batch. More make the broker slower, and cost its memory.
 _FILLER_RECORDS = 100_000
@@ -122,6 +127,8 @@ class Cursor:
         self._stopping = False
         self._drained = asyncio.Event()
         self._queue: deque[Waiting | Filler | Gap] = deque()
+        self._planning = False  # pieces of the last fetch are still being queued
+        self._drops = 0
         self._queued_bytes = 0
         self._in_flight: deque[Frame | None] = deque()
         self._filling: Gap | None = None
@@ -143,7 +150,7 @@ class Cursor:
 
     def may_fetch(self, now: float) -> bool:
         """Whether it can go into a fetch, room aside."""
-        return self.core.may_fetch and not self._stopping and now >= self.fetch_not_before
+        return self.core.may_fetch and not self._planning and not self._stopping and now >= self.fetch_not_before
 
     @property
     def may_send(self) -> bool:
@@ -171,26 +178,22 @@ class Cursor:
 
     # The source's side.
 
-    def fetched(self, batches: list[Batch], frame: Frame, answer: FetchedPartition) -> None:
-        """Takes what a fetch at the core's fetch offset brought."""
+    async def fetched(self, batches: list[Batch], frame: Frame, answer: FetchedPartition) -> None:
+        """Takes what a fetch at the core's fetch offset brought; nothing else is fetched before it returns."""
         self._fetch_backoff.reset()
         self.fetch_error = 0
         core = self.core
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
             self.apply(core.source_diverged(*answer.diverging))
-        by_offset = {batch.header.base_offset: batch for batch in batches}
-        for piece in core.plan([batch.header for batch in batches], answer.aborted):
-            if isinstance(piece, Copy):
-                frame.hold()
-                self._push(by_offset[piece.batch.base_offset], frame)
-            elif isinstance(piece, Recode):
-                if not self._recode(by_offset[piece.batch.base_offset], piece):
-                    break
-            else:
-                self._push_gap(piece)
+        pieces = core.plan([batch.header for batch in batches], answer.aborted)
         if core.epochs_unstored:
             self._watcher.epochs_changed(self)
+        self._planning = True
+        try:
+            await self._queue_pieces(pieces, {batch.header.base_offset: batch for batch in batches}, frame)
+        finally:
+            self._planning = False
         self.apply(core.settle_refusal())
         if core.failure is None:
             self.settled.set()
@@ -202,22 +205,42 @@ class Cursor:
         self.fetch_not_before = asyncio.get_running_loop().time() + self._fetch_backoff.next()
         log.debug("fetch of %s-%d refused: %s", self.source_topic, self.index, name_of(code))
 
-    def _recode(self, batch: Batch, piece: Recode) -> bool:
-        """Encodes a batch again and queues its runs, and the gaps between them; answers whether it could be decoded."""
-        try:
-            runs = records.recode(batch, piece.first)
-        except TornBatchError as error:
-            log.error("%s-%d: the source sent damaged records: %s", self.source_topic, self.index, error)
-            self.apply(self.core.look_again())
-            self.fetch_failed(Code.CORRUPT_MESSAGE)
-            return False
+    async def _queue_pieces(self, pieces: Iterable[Piece], by_offset: Mapping[int, Batch], frame: Frame) -> None:
+        drops = self._drops
+        for piece in pieces:
+            if isinstance(piece, Copy):
+                frame.hold()
+                self._push(by_offset[piece.batch.base_offset], frame)
+            elif isinstance(piece, Recode):
+                try:
+                    runs = await self._recode(by_offset[piece.batch.base_offset], piece.first, frame)
+                except TornBatchError as error:
+                    log.error("%s-%d: the source sent damaged records: %s", self.source_topic, self.index, error)
+                    self.apply(self.core.look_again())
+                    self.fetch_failed(Code.CORRUPT_MESSAGE)
+                    return
+                if self._drops != drops:
+                    return  # what was planned is not wanted any more
+                self._push_runs(runs, piece)
+                self.offer()
+            else:
+                self._push_gap(piece)
+
+    async def _recode(self, batch: Batch, first: int, frame: Frame) -> list[Batch]:
+        """Encodes a batch again, a large one in a thread: a few bytes may be a million records, and others have work too."""
+        if batch.header.records <= _RECODED_AT_ONCE and batch.header.size <= _RECODED_AT_ONCE_BYTES:
+            return records.recode(batch, first)
+        async with frame.turn:
+            return await asyncio.to_thread(records.recode, batch, first)
+
+    def _push_runs(self, runs: Iterable[Batch], piece: Recode) -> None:
+        """Queues the runs of a batch that was encoded again, and the gaps between them."""
         position = piece.first
         for run in runs:
             self._push_hole(position, run.header.base_offset, run.header.max_timestamp)
             self._push(run, None)
             position = run.header.last_offset + 1
         self._push_hole(position, piece.end, piece.batch.max_timestamp)
-        return True
 
     def _push(self, batch: Batch, frame: Frame | None) -> None:
         self._queue.append(Waiting(batch, frame))
@@ -269,7 +292,7 @@ class Cursor:
             self._probe_backoff.reset()
             self.go_on_sealing()
         else:
-            detail = f"{name_of(code)}, {answer.message}" if answer.message else name_of(code)
+            detail = f"{name_of(code)}, {printable(answer.message)}" if answer.message else name_of(code)
             log.info("%s-%d: a batch was not taken: %s", self.topic, self.index, detail)
             self.apply(self.core.acknowledge(appended(code), answer.base_offset, detail))
             self._moved(code)
@@ -423,6 +446,7 @@ class Cursor:
         self._check_drained()
 
     def _drop_queue(self) -> None:
+        self._drops += 1
         for piece in self._queue:
             if isinstance(piece, Waiting) and piece.frame is not None:
                 piece.frame.release()

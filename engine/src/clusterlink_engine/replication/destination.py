@@ -40,7 +40,7 @@ class Destination:
             gaps: Who fills gaps there.
             on_metadata: Told every reading of the cluster's metadata.
         """
-        self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed)
+        self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed, self._hold)
         gaps.on_change = self.watch.hurry
         self._gaps = gaps
         self._cluster = cluster
@@ -79,6 +79,10 @@ class Destination:
             cursor.was_placed |= topic is not None
             cursor.offer()  # a lease that had run out may hold again
         self._on_metadata(metadata)
+
+    def _hold(self) -> None:
+        for cursor in self._cursors.values():
+            self._assign(cursor, -1)
 
     def _assign(self, cursor: Cursor, leader: int) -> None:
         current = cursor.prober.node if cursor.prober is not None else -1

@@ -56,7 +56,8 @@ class LinkReplication:
             watcher: Told what cursors have to tell.
         """
         self.cluster = cluster
-        self.watch = MetadataWatch(cluster, value_of(link.config, "metadata.max.age.ms") / 1000, self._refreshed)
+        max_age = value_of(link.config, "metadata.max.age.ms") / 1000
+        self.watch = MetadataWatch(cluster, max_age, self._refreshed, self._hold)
         self._link = link
         self._destination = destination
         self._producer_id = producer_id
@@ -70,7 +71,7 @@ class LinkReplication:
         self._cursors: dict[str, dict[int, Cursor]] = {}
         self._retiring: dict[Cursor, asyncio.Task[None]] = {}
         self._watched: set[str] = set()
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[int, tuple[Source, asyncio.Task[None]]] = {}
 
     def start(self) -> None:
         """Starts reading metadata."""
@@ -176,7 +177,17 @@ class LinkReplication:
             leader = partition.leader if partition is not None and same else -1
             self._move(cursor, leader if leader in metadata.brokers else -1)
             cursor.was_sought |= topic is not None
+        self._forget_sources(metadata)
         self._on_metadata(metadata)
+
+    def _hold(self) -> None:
+        for cursor in self._all():
+            self._move(cursor, -1)
+
+    def _forget_sources(self, metadata: Metadata) -> None:
+        """Ends the sources of brokers that there are no more: who makes up new ones must not have a task for each."""
+        for node in self._sources.keys() - metadata.brokers.keys():
+            self._sources.pop(node)[1].cancel()  # its cursors were moved away
 
     def _move(self, cursor: Cursor, leader: int) -> None:
         if (cursor.source.node if cursor.source is not None else -1) == leader:
@@ -187,13 +198,11 @@ class LinkReplication:
             self._source(leader).add(cursor)
 
     def _source(self, node: int) -> Source:
-        source = self._sources.get(node)
-        if source is None:
-            source = self._sources[node] = Source(self.cluster, node, self._budget, self._limits, self.watch.hurry)
-            self._tasks.start(
-                f"source {node} of link {self._link.name} at the {self.cluster.side} cluster", source.run()
-            )
-        return source
+        if node not in self._sources:
+            source = Source(self.cluster, node, self._budget, self._limits, self.watch.hurry)
+            name = f"source {node} of link {self._link.name} at the {self.cluster.side} cluster"
+            self._sources[node] = source, self._tasks.start(name, source.run())
+        return self._sources[node][0]
 
 
 def _limits(link: Link) -> FetchLimits:

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from clusterlink_engine.errors import KafkaError
+from clusterlink_engine.errors import KafkaError, WrongClusterError
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 
@@ -25,12 +25,28 @@ class MetadataWatch:
         latest: The last reading that worked. Written by `run`.
     """
 
-    def __init__(self, cluster: Cluster, max_age: float, listener: Callable[[Metadata], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        max_age: float,
+        listener: Callable[[Metadata], None],
+        on_wrong_cluster: Callable[[], None],
+    ) -> None:
+        """Begins without a reading.
+
+        Args:
+            cluster: To ask.
+            max_age: Seconds between two readings.
+            listener: Told each reading.
+            on_wrong_cluster: Told that something else answers than the cluster that is meant: nothing is read or written
+                there until the listener is told a reading again.
+        """
         self.cluster = cluster
         self.max_age = max_age
         self.error: KafkaError | None = None
         self.latest: Metadata | None = None
         self._listener = listener
+        self._on_wrong_cluster = on_wrong_cluster
         self._topics: Counter[str] = Counter()
         self._hurry = asyncio.Event()
 
@@ -59,6 +75,8 @@ class MetadataWatch:
                 if self.error is None or type(error) is not type(self.error):
                     log.warning("the %s cluster does not answer: %s", self.cluster.side, error)
                 self.error = error
+                if isinstance(error, WrongClusterError):
+                    self._on_wrong_cluster()
                 await backoff.wait()
                 continue
             if self.error is not None:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clusterlink_engine.errors import KafkaError
+from clusterlink_engine.errors import KafkaError, ProtocolViolationError
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.tasks import Backoff
@@ -25,6 +25,9 @@ _WAIT_WHILE_CROWDED_MS = 10
 
 # How long to sleep when no partition can be fetched; a cursor that can again wakes the source earlier.
 _IDLE_SECONDS = 0.25
+
+# A quota is kept within one of its windows, of which Kafka looks at eleven, of a second each.
+_LONGEST_THROTTLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class Source:
         self._cursors: dict[tuple[str, int], Cursor] = {}
         self._first = 0
         self._work = asyncio.Event()
+        # A broker that has nothing lets the request wait; one that does not must not be asked for ever at full speed.
+        self._haste = Backoff(0.005, 1.0)
+        self._faults = 0
+        # Where the logs of sources start, as far as that was said twice.
+        self._starts: dict[tuple[str, int], int] = {}
 
     def add(self, cursor: Cursor) -> None:
         """From now on the cursor is fetched here."""
@@ -65,6 +73,7 @@ class Source:
 
     def remove(self, cursor: Cursor) -> None:
         """From now on the cursor is not fetched here."""
+        self._starts.pop(cursor.key, None)
         if self._cursors.pop(cursor.key, None) is not None:
             cursor.source = None
 
@@ -79,8 +88,12 @@ class Source:
             try:
                 await self._session(backoff)
             except KafkaError as error:
-                log.warning("fetching from broker %d of the remote cluster: %s", self.node, error)
+                log.warning("fetching from broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
                 self._on_moved()
+                self._faults += 1
+                if self._faults > 1:  # one comes with each restart of a broker
+                    for cursor in self._cursors.values():
+                        cursor.fetch_error = _code_of(error)
                 await backoff.wait()
 
     async def _session(self, backoff: Backoff) -> None:
@@ -89,10 +102,12 @@ class Source:
             version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
             while True:
                 await self._budget.wait()
+                await connection.drain()
                 wanted, crowded = self._choose()
                 if wanted:
                     await self._fetch(connection, version, wanted, crowded)
                     backoff.reset()
+                    self._faults = 0
                 else:
                     await self._wait_for_work()
         finally:
@@ -127,6 +142,8 @@ class Source:
             )
             for cursor in cursors
         }
+        max_bytes = max(1, min(limits.response_bytes, self._budget.room))
+        max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if crowded else limits.max_wait_ms
         body = fetch.encode(
             version,
             [
@@ -140,13 +157,16 @@ class Source:
                 )
                 for cursor, offset in asked.values()
             ],
-            max_wait_ms=min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if crowded else limits.max_wait_ms,
+            max_wait_ms=max_wait_ms,
             min_bytes=limits.min_bytes,
-            max_bytes=max(1, min(limits.response_bytes, self._budget.room)),
+            max_bytes=max_bytes,
         )
-        view = await connection.send(fetch.API_KEY, version, [body], flexible=True)
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        most = fetch.largest_answer(max_bytes)
+        view = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
         try:
-            answer = fetch.decode(version, view)
+            answer = fetch.decode(version, view, len(asked))
         except Exception as error:
             raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
         if answer.error:
@@ -156,8 +176,11 @@ class Source:
             await self._take(answer, asked, frame)
         finally:
             frame.release()
-        if answer.throttle_ms:
-            await asyncio.sleep(answer.throttle_ms / 1000)
+        if any(cursor.core.fetch_offset != offset for cursor, offset in asked.values()):
+            self._haste.reset()
+        elif loop.time() - asked_at < max_wait_ms / 1000:
+            await self._haste.wait()
+        await asyncio.sleep(min(max(answer.throttle_ms, 0) / 1000, _LONGEST_THROTTLE_SECONDS))
 
     async def _take(
         self, answer: fetch.FetchAnswer, asked: dict[tuple[str, int], tuple[Cursor, int]], frame: Frame
@@ -174,18 +197,44 @@ class Source:
                 if is_moved(entry.error):
                     self._on_moved()
             else:
-                self._deliver(cursor, entry, frame)
+                await self._deliver(cursor, entry, frame)
         if out_of_range:
             await self._look_at_ends(out_of_range)
 
-    def _deliver(self, cursor: Cursor, entry: fetch.FetchedPartition, frame: Frame) -> None:
+    async def _deliver(self, cursor: Cursor, entry: fetch.FetchedPartition, frame: Frame) -> None:
+        offset = cursor.core.fetch_offset
         try:
-            batches = batch.split(entry.records)
+            if not self._has_possible_ends(entry, offset):
+                raise batch.TornBatchError("the ends of the log do not fit together")
+            # Not more than was asked for, but for the one batch that there always is.
+            first = batch.peek(entry.records)
+            most = max(self._limits.partition_bytes, first.size if first is not None else 0)
+            batches = batch.split(entry.records[:most])
         except batch.TornBatchError as error:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
             cursor.fetch_failed(Code.CORRUPT_MESSAGE)
             return
-        cursor.fetched(batches, frame, entry)
+        entry = entry._replace(log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset))
+        if cursor.source is self and cursor.core.fetch_offset == offset:
+            await cursor.fetched(batches, frame, entry)
+
+    @staticmethod
+    def _has_possible_ends(entry: fetch.FetchedPartition, offset: int) -> bool:
+        """Tells whether a log can have such ends that has, or will have, something at an offset (else it is out of range)."""
+        start, stable, end = entry.log_start_offset, entry.last_stable_offset, entry.high_watermark
+        return 0 <= start <= min(offset, end) and 0 <= stable <= end
+
+    async def _confirmed_start(self, cursor: Cursor, log_start: int) -> int:
+        """Answers where the source's log starts, asked for once more if it moved: what is below is deleted on the mirror."""
+        known = max(self._starts.get(cursor.key, 0), cursor.core.log_start)
+        if log_start <= known:
+            return log_start
+        partition = cursor.source_topic, cursor.index
+        found = (await logs.log_starts(self._cluster, self.node, [partition]))[partition]
+        if found.error:
+            return min(known, log_start)
+        self._starts[cursor.key] = min(found.offset, log_start)
+        return self._starts[cursor.key]
 
     async def _look_at_ends(self, cursors: list[Cursor]) -> None:
         """Finds out why the source has nothing at an offset: truncated, or deleted before it was mirrored."""
@@ -199,3 +248,8 @@ class Source:
                 self._on_moved()
             else:
                 cursor.apply(cursor.core.source_out_of_range(start.offset, end.offset))
+
+
+def _code_of(error: KafkaError) -> Code:
+    """Answers what a fetch that was not answered is like, in Kafka's own words."""
+    return Code.CORRUPT_MESSAGE if isinstance(error, ProtocolViolationError) else Code.NETWORK_EXCEPTION

@@ -19,7 +19,7 @@ from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
 
 from clusterlink_engine.model.acls import Acl, AclFilter, AclOperation, AclPatternType, AclPermission, AclResourceType
 from clusterlink_engine.wire.brokers import broker_settings
-from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.cluster import Cluster, as_many
 from clusterlink_engine.wire.codes import Code, refused
 
 _DESCRIBE_ACLS = (1, 3)  # API key 29; patterns from version 1 on (KIP-290)
@@ -106,7 +106,8 @@ async def create_acls(cluster: Cluster, acls: Sequence[Acl]) -> list[tuple[int, 
         for acl in acls
     ]
     answer = await cluster.call(-1, CreateAclsRequest(creations=creations), CreateAclsResponse, _CREATE_ACLS)
-    return [(int(result.error_code), result.error_message or "") for result in answer.results]
+    results = as_many(cluster, "CreateAcls", answer.results, len(acls))
+    return [(int(result.error_code), result.error_message or "") for result in results]
 
 
 async def delete_acls(cluster: Cluster, acls: Sequence[Acl]) -> list[tuple[int, str]]:
@@ -129,7 +130,7 @@ async def delete_acls(cluster: Cluster, acls: Sequence[Acl]) -> list[tuple[int, 
     ]
     answer = await cluster.call(-1, DeleteAclsRequest(filters=filters), DeleteAclsResponse, _DELETE_ACLS)
     results = []
-    for result in answer.filter_results:
+    for result in as_many(cluster, "DeleteAcls", answer.filter_results, len(acls)):
         inner = next(((acl.error_code, acl.error_message) for acl in result.matching_acls if acl.error_code), None)
         code, text = inner if inner is not None and not result.error_code else (result.error_code, result.error_message)
         results.append((int(code or Code.NONE), text or ""))

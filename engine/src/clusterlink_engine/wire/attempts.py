@@ -8,7 +8,7 @@ Any broker answers: what is for a leader, a coordinator or the controller is aut
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka.protocol.admin import (
     CreatePartitionsRequest,
@@ -34,6 +34,8 @@ from clusterlink_engine.wire import fetch, produce
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.codes import Code, refused
 from clusterlink_engine.wire.connection import choose_version
+
+Answer = TypeVar("Answer")
 
 # No topic can have this partition.
 _NOWHERE = 2**31 - 1
@@ -131,8 +133,10 @@ async def _read(cluster: Cluster, topics: list[str]) -> dict[str, int]:
             fetch.encode(version, wanted, max_wait_ms=0, min_bytes=0, max_bytes=1, isolation=fetch.READ_UNCOMMITTED)
         ]
 
-    version, body = await _send(cluster, fetch.API_KEY, fetch.LOWEST, encode)
-    answer = fetch.decode(version, body)
+    def decode(version: int, body: memoryview) -> fetch.FetchAnswer:
+        return fetch.decode(version, body, len(wanted))
+
+    answer = await _send(cluster, fetch.API_KEY, fetch.LOWEST, encode, decode)
     if answer.error:
         raise refused(answer.error, "Fetch", cluster.side)
     return {entry.topic: entry.error for entry in answer.partitions}
@@ -144,18 +148,27 @@ async def _write(cluster: Cluster, topics: list[str]) -> dict[str, int]:
     def encode(version: int) -> list[Any]:
         return list(produce.encode(version, wanted, timeout_ms=_TIMEOUT_MS))
 
-    version, body = await _send(cluster, produce.API_KEY, produce.LOWEST, encode)
-    return {entry.topic: entry.error for entry in produce.decode(version, body)}
+    answer = await _send(cluster, produce.API_KEY, produce.LOWEST, encode, produce.decode)
+    return {entry.topic: entry.error for entry in answer}
 
 
 async def _send(
-    cluster: Cluster, api_key: int, lowest: int, encode: Callable[[int], list[Any]]
-) -> tuple[int, memoryview]:
-    """Sends a request that is coded by hand, over a connection of its own; answers its version and the answer's body."""
+    cluster: Cluster,
+    api_key: int,
+    lowest: int,
+    encode: Callable[[int], list[Any]],
+    decode: Callable[[int, memoryview], Answer],
+) -> Answer:
+    """Sends a request that is coded by hand, over a connection of its own; answers the decoded answer."""
     connection = await cluster.open_any()
     try:
         version = choose_version(connection, api_key, lowest, _BY_NAME)
-        return version, await connection.send(api_key, version, encode(version), flexible=True)
+        await connection.drain()
+        body = await connection.send(api_key, version, encode(version), flexible=True)
+        try:
+            return decode(version, body)
+        except Exception as error:
+            raise connection.violated(f"answered an attempt with what cannot be decoded ({error})") from error
     finally:
         connection.close()
 

@@ -6,6 +6,7 @@ base sequence 53, record count 57. The CRC covers everything from the attributes
 """
 
 import struct
+from zlib import crc32
 
 import fastcrc
 
@@ -29,8 +30,18 @@ _PREFIX_BYTES = 12  # base offset and length field, not counted by the length
 crc32c = fastcrc.crc32.iscsi
 
 
+# The largest offset of a record: the one after it must be a number that the protocol has.
+LAST_OFFSET = 2**63 - 2
+
+_MAGIC = 2
+_OLD = (0, 1)
+_OLD_CRC_AT = 12
+CODEC_BITS = 0x07
+_LAST_CODEC = 4  # zstd (KIP-110)
+
+
 class TornBatchError(ValueError):
-    """A batch in a fetched frame is damaged: its lengths or its checksum do not fit."""
+    """A batch in a fetched frame is damaged, or none that a broker can have: its lengths, offsets or checksum do not fit."""
 
 
 class Batch:
@@ -54,21 +65,24 @@ class Batch:
 def split(records: memoryview) -> list[Batch]:
     """Cuts the record bytes of a fetched partition into its whole batches; the cut-off last one is left out.
 
-    Every checksum is verified here, before anything is written: otherwise the new checksum would bless damage in transit.
+    Every checksum is verified here, before anything is written: otherwise the new checksum would bless damage in transit. The
+    base offset is not covered by it, and whoever sends batches can make checksums; so what is answered is in order too: batches
+    follow each other, and have no more records than offsets.
 
     Raises:
-        TornBatchError: A length is impossible or a checksum differs; nothing of `records` may be used.
+        TornBatchError: A length or an offset is impossible or a checksum differs; nothing of `records` may be used.
     """
     batches: list[Batch] = []
-    position, end = 0, len(records)
+    position, end, last_offset = 0, len(records), -1
     while end - position >= HEADER_BYTES:
         base_offset, length, leader_epoch, magic = _LENGTHS.unpack_from(records, position)
         size = length + _PREFIX_BYTES
-        if magic < 2:
-            # Message sets of formats 0 and 1 have their magic at the same place; the core refuses them by it.
-            header = BatchHeader(base_offset, base_offset, 0, 0, magic, size, -1, -1, -1)
-            batches.append(Batch(header, records[position : min(position + size, end)]))
+        if magic in _OLD:
+            if position + size <= end:
+                batches.append(_old(records[position : position + size], base_offset, magic))
             return batches
+        if magic != _MAGIC:
+            raise TornBatchError(f"the batch at offset {base_offset} has a format that there is not, {magic}")
         if size < HEADER_BYTES:
             raise TornBatchError(f"the batch at offset {base_offset} has an impossible length of {length}")
         if position + size > end:
@@ -77,8 +91,10 @@ def split(records: memoryview) -> list[Batch]:
         crc, attributes, last_delta, _, newest, producer_id, epoch, sequence, count = _REST.unpack_from(view, _CRC_AT)
         if crc32c(view[_ATTRIBUTES_AT:]) != crc:
             raise TornBatchError(f"the batch at offset {base_offset} does not fit its checksum")
-        if last_delta < 0 or count < 0:
-            raise TornBatchError(f"the batch at offset {base_offset} has impossible counts")
+        if not 0 <= count <= last_delta + 1 or last_delta < 0 or attributes & CODEC_BITS > _LAST_CODEC:
+            raise TornBatchError(f"the batch at offset {base_offset} has impossible counts or an unknown codec")
+        if base_offset <= last_offset or base_offset + last_delta > LAST_OFFSET:
+            raise TornBatchError(f"the batch at offset {base_offset} cannot follow offset {last_offset}")
         last_offset = base_offset + last_delta
         header = BatchHeader(
             base_offset,
@@ -96,6 +112,20 @@ def split(records: memoryview) -> list[Batch]:
         batches.append(Batch(header, view))
         position += size
     return batches
+
+
+def _old(view: memoryview, base_offset: int, magic: int) -> Batch:
+    """Answers a message of format 0 or 1, which has its magic at the same place; the core refuses it by that, for good.
+
+    Raises:
+        TornBatchError: It is none: only its checksum, a CRC-32 after the length, shows that the magic is not damaged.
+    """
+    if len(view) <= _OLD_CRC_AT + _CRC.size:
+        raise TornBatchError(f"the message at offset {base_offset} has an impossible length")
+    (crc,) = _CRC.unpack_from(view, _OLD_CRC_AT)
+    if crc32(view[_OLD_CRC_AT + _CRC.size :]) != crc:
+        raise TornBatchError(f"the message at offset {base_offset} does not fit its checksum")
+    return Batch(BatchHeader(base_offset, base_offset, 0, 0, magic, len(view), -1, -1, -1), view)
 
 
 def patch(view: memoryview, producer_id: int, epoch: int, sequence: int) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from kafka.protocol.metadata.api_versions import ApiVersionsRequest, ApiVersionsResponse
@@ -18,19 +18,25 @@ from clusterlink_engine import __version__
 from clusterlink_engine.errors import (
     ClusterUnavailableError,
     KafkaError,
+    ProtocolViolationError,
     Side,
     WrongClusterError,
 )
 from clusterlink_engine.security import Security, Tls
 from clusterlink_engine.settings import parse_address
-from clusterlink_engine.wire.auth import authenticate
+from clusterlink_engine.wire.auth import Authenticator
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
 from clusterlink_engine.wire.tls import Contexts
 
 _METADATA_LOWEST, _METADATA_HIGHEST = 10, 12  # topic ids from 10 on (KIP-516)
+
+# Addresses that the cluster tells are tried beside those that the user gave, but not all of what it may tell.
+_MOST_ADDRESSES = 16
 NO_TOPIC_ID = "0" * 32
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._sasl = security.sasl
+        self._authenticator = Authenticator(security.sasl, side) if security.sasl is not None else None
         self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
@@ -99,15 +105,9 @@ class Cluster:
             WrongClusterError: The cluster's id is another one than it must be.
             KafkaError: No broker answered.
         """
-        wanted = [MetadataRequest.MetadataRequestTopic(name=name) for name in sorted(set(topics))]
-        request = MetadataRequest(
-            topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
-        )
         connection = await self._any()
         try:
-            answer = await connection.call(
-                request, MetadataResponse, self._version(connection, 3, _METADATA_LOWEST, _METADATA_HIGHEST)
-            )
+            answer = await self._ask_metadata(connection, sorted(set(topics)))
         except KafkaError:
             self._bootstrapped = None
             raise
@@ -125,10 +125,11 @@ class Cluster:
                     topic.error_code,
                 )
                 for topic in answer.topics
+                if topic.name
             },
         )
-        self._check_cluster_id(metadata.cluster_id)
         self._brokers = metadata.brokers
+        self._forget_brokers()
         return metadata
 
     async def topic_names(self) -> list[str]:
@@ -137,12 +138,10 @@ class Cluster:
         Raises:
             KafkaError: No broker answered.
         """
-        request = MetadataRequest(
-            topics=None, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        answer = await self._ask_metadata(await self._any(), None)
+        return sorted(
+            topic.name for topic in answer.topics if topic.name and not topic.is_internal and not topic.error_code
         )
-        answer = await self.call(-1, request, MetadataResponse, (_METADATA_LOWEST, _METADATA_HIGHEST))
-        self._check_cluster_id(answer.cluster_id or "")
-        return sorted(topic.name for topic in answer.topics if not topic.is_internal and not topic.error_code)
 
     async def call(
         self, node: int, request: Any, response: Any, versions: tuple[int, int], *, timeout: float | None = None
@@ -160,7 +159,7 @@ class Cluster:
             KafkaError: The broker is not known, cannot be reached, or has none of the versions.
         """
         connection = await (self._any() if node < 0 else self._controlled(node))
-        version = self._version(connection, request.API_KEY, *versions)
+        version = choose_version(connection, request.API_KEY, *versions)
         return await connection.call(request, response, version, timeout=timeout)
 
     async def open(self, node: int, frames: FramePool | None = None) -> Connection:
@@ -178,16 +177,18 @@ class Cluster:
         """Opens a connection of the caller's own to whichever broker has one: every address once, in random order.
 
         Raises:
-            KafkaError: None can be reached.
+            WrongClusterError: None leads to this cluster, and one to another.
+            KafkaError: None leads anywhere.
         """
-        addresses = list(dict.fromkeys([*self._bootstrap, *self._brokers.values()]))
+        told = [address for address in self._brokers.values() if address not in self._bootstrap]
+        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
         random.shuffle(addresses)
         error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
         for host, port in addresses:
             try:
                 return await self._open(host, port)
             except KafkaError as failure:
-                error = failure
+                error = error if isinstance(error, WrongClusterError) else failure
         raise error
 
     async def reach(self, host: str, port: int) -> None:
@@ -211,6 +212,30 @@ class Cluster:
                 connection.close()
         self._control.clear()
         self._bootstrapped = None
+
+    async def _ask_metadata(self, connection: Connection, topics: Sequence[str] | None) -> Any:
+        """Asks one broker for the named topics, or for all; answers what it said if it is one of this cluster.
+
+        Raises:
+            WrongClusterError: It is not.
+            KafkaError: It could not be asked.
+        """
+        wanted = None if topics is None else [MetadataRequest.MetadataRequestTopic(name=name) for name in topics]
+        request = MetadataRequest(
+            topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
+        )
+        version = choose_version(connection, request.API_KEY, _METADATA_LOWEST, _METADATA_HIGHEST)
+        answer = await connection.call(request, MetadataResponse, version)
+        self._check_cluster_id(answer.cluster_id or "")
+        return answer
+
+    def _forget_brokers(self) -> None:
+        """Closes the control connections of brokers that there are no more: who makes up new ones must not fill the memory."""
+        for node in self._control.keys() - self._brokers.keys():
+            self._control.pop(node).close()
+        for node in self._locks.keys() - self._brokers.keys():
+            if not self._locks[node].locked():
+                del self._locks[node]
 
     def _check_cluster_id(self, found: str) -> None:
         if not self.cluster_id:
@@ -245,8 +270,10 @@ class Cluster:
         connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames, tls=tls)
         try:
             connection.versions = await self._api_versions(connection)
-            if self._sasl is not None:
-                await authenticate(connection, self._sasl)
+            if self._authenticator is not None:
+                await self._authenticator.authenticate(connection)
+            # Addresses are reused: what is behind one now may be another cluster, with topics of the same names.
+            await self._ask_metadata(connection, [])
         except BaseException:
             connection.close()
             raise
@@ -259,10 +286,21 @@ class Cluster:
             raise refused(answer.error_code, f"ApiVersions of {connection.address}", self.side)
         return {entry.api_key: (entry.min_version, entry.max_version) for entry in answer.api_keys}
 
-    def _version(self, connection: Connection, api_key: int, lowest: int, highest: int) -> int:
-        return choose_version(connection, api_key, lowest, highest)
-
 
 def topic_id_of(value: UUID | None) -> str:
     """Answers a topic id in hexadecimal digits; all zeros where a message has none."""
     return value.hex if value is not None else NO_TOPIC_ID
+
+
+def as_many(cluster: Cluster, what: str, results: Sequence[Result], count: int) -> Sequence[Result]:
+    """Answers the results of a request for several things, which have no names and come in the order of the request.
+
+    Raises:
+        ProtocolViolationError: There are more or less than things.
+    """
+    if len(results) != count:
+        raise ProtocolViolationError(
+            f"A broker of the {cluster.side} cluster answered {what} with {len(results)} results, where {count} are due.",
+            side=cluster.side,
+        )
+    return results

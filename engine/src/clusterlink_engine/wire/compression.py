@@ -8,10 +8,9 @@ from typing import Any
 import cramjam
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-CODEC_BITS = 0x07
 
 # What the records of a batch may take in memory: a few bytes can pretend to be many gigabytes.
-MAX_BYTES = 512 * 1024 * 1024
+MAX_BYTES = 128 * 1024 * 1024
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 

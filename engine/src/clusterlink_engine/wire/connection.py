@@ -4,6 +4,9 @@ Frames are received straight into a buffer of their own, which is handed to the 
 cut from it, patched in place and sent on. Requests are answered in the order they were sent (a broker guarantees that for
 a connection), so pending requests are a queue.
 
+A connection whose session ends authenticates again before it is written to (KIP-368): whoever sends waits for `drain` first,
+and awaits nothing between the two. `call` does so itself.
+
 All methods belong to one event loop. A connection that broke is never used again: open a new one.
 """
 
@@ -12,8 +15,8 @@ import socket
 import ssl
 import struct
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 from clusterlink_engine.errors import (
     ClusterTimeoutError,
@@ -23,25 +26,51 @@ from clusterlink_engine.errors import (
     Side,
     UnresolvableBootstrapError,
 )
+from clusterlink_engine.printable import printable
+from clusterlink_engine.wire import answers
 from clusterlink_engine.wire.frames import FramePool
 from clusterlink_engine.wire.tls import explained
 
 CLIENT_ID = "clusterlink"
 
-# The largest answer that is believed: the largest fetch that can be asked for is bounded by the settings, far below.
-MAX_FRAME_BYTES = 1 << 30
+# The largest answer that is believed where the caller does not know better: metadata of a million partitions have as much.
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
+
+# What is asked before it is known who answers: SaslHandshake, ApiVersions, SaslAuthenticate.
+_FIRST_CALLS = frozenset({17, 18, 36})
+_MOST_FIRST_BYTES = 1024 * 1024
+
+# Larger answers are decoded in a thread: other links have the event loop meanwhile.
+_DECODED_AT_ONCE_BYTES = 128 * 1024
 
 # Requests whose bytes wait in the process beyond this amount make `drain` wait.
 _HIGH_WATER_BYTES = 8 * 1024 * 1024
 
 Buffer = bytes | bytearray | memoryview
 
+Authenticate = Callable[["Connection"], Awaitable[None]]
+
+# SaslHandshake and SaslAuthenticate.
+_AUTHENTICATING = (17, 36)
+
 # How the size of a first frame begins that is no frame but an alert: the broker expects TLS.
 _TLS_ALERT = 0x1503
+
+# A name has 253 characters at most.
+_LONGEST_ADDRESS = 270
 
 _SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
 _CLIENT_ID = CLIENT_ID.encode()
+
+
+class _Pending(NamedTuple):
+    """A request without an answer; the deadline is on the loop's clock, `most` the size of an answer that is believed."""
+
+    correlation: int
+    deadline: float
+    most: int
+    future: asyncio.Future[memoryview]
 
 
 class _Protocol(asyncio.BufferedProtocol):
@@ -66,8 +95,7 @@ class _Protocol(asyncio.BufferedProtocol):
             if size >> 16 == _TLS_ALERT and not self._connection.versions:
                 self._connection.met_tls()
                 return
-            if not 4 <= size <= MAX_FRAME_BYTES:
-                self._connection.violated(f"announced a frame of {size} bytes")
+            if not self._connection.expects(size):
                 return
             self._frame = self._view = memoryview(self._connection.frames.take(size))[:size]
         else:
@@ -111,9 +139,13 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._error: KafkaError | None = None
         self._correlation = 0
-        # (correlation id, deadline on the loop's clock, future) in the order of sending; answered from the left.
-        self._pending: deque[tuple[int, float, asyncio.Future[memoryview]]] = deque()
+        # In the order of sending; answered from the left.
+        self._pending: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        # When to authenticate again, on the loop's clock, and how; and the task that is about it.
+        self._renew_at: float | None = None
+        self._authenticate: Authenticate | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = "OPEN" if self.is_open else f"CLOSED: {self._error}"
@@ -135,7 +167,7 @@ class Connection:
         Args:
             side: Which cluster it is, for errors.
             host: Name or address.
-            port: 1 to 65535.
+            port: 1 to 65535, unless a broker said something else.
             timeout: Seconds, for connecting and then for each answer.
             frames: Where answers are received into; None for a pool of its own.
             tls: Whom to trust, and what to show; None for no TLS.
@@ -144,9 +176,11 @@ class Connection:
             CertificateRefusedError: The certificate of one side is not accepted by the other.
             UnresolvableBootstrapError: The name has no address.
             ClusterTimeoutError: No connection within the timeout.
-            ClusterUnavailableError: The connection was refused or broke.
+            ClusterUnavailableError: The connection was refused or broke, or there can be no such address.
         """
-        address = f"{host}:{port}"
+        address = printable(f"{host}:{port}", _LONGEST_ADDRESS)
+        if not host or not 0 < port < 1 << 16:
+            raise ClusterUnavailableError(f"{address} is no address of a broker.", side=side)
         connection = cls(side, address, timeout, frames)
         loop = asyncio.get_running_loop()
         try:
@@ -156,7 +190,7 @@ class Connection:
             raise ClusterTimeoutError(
                 f"{address} did not accept a connection within {timeout:g} s.", side=side
             ) from error
-        except (socket.gaierror, UnicodeError) as error:  # the latter for what can be no name at all
+        except (socket.gaierror, ValueError) as error:  # the latter for what can be no name at all
             reason = getattr(error, "strerror", None) or "it is no host name"
             raise UnresolvableBootstrapError(
                 f"The name in {address} cannot be resolved: {reason}.", side=side
@@ -182,23 +216,34 @@ class Connection:
         return len(self._pending)
 
     def send(
-        self, api_key: int, api_version: int, body: Sequence[Buffer], *, flexible: bool, timeout: float | None = None
+        self,
+        api_key: int,
+        api_version: int,
+        body: Sequence[Buffer],
+        *,
+        flexible: bool,
+        most: int = MOST_ANSWER_BYTES,
+        timeout: float | None = None,
     ) -> asyncio.Future[memoryview]:
         """Sends a request; the future gets the answer's body, a view into a frame that nobody else uses.
 
         The future fails with a KafkaError when the connection breaks or the deadline passes; the request may have been
         carried out then.
 
+        Only after `drain`, with nothing awaited in between: while a connection authenticates, a broker takes nothing else.
+
         Args:
             api_key: Of the request.
             api_version: Of the request.
             body: Buffers that together are the body.
             flexible: Whether the request has a header with tagged fields (version 2; the answer's is version 1 then).
+            most: Bytes of the largest answer that is believed; nothing is received of a larger one.
             timeout: Seconds; None for the connection's.
 
         Raises:
             KafkaError: The connection is not open any more.
         """
+        assert self._renewing is None or api_key in _AUTHENTICATING, "not drained"  # noqa: S101
         if self._transport is None or self._error is not None:
             raise self._error or ClusterUnavailableError(f"{self.address}: the connection is closed.", side=self.side)
         self._correlation = (self._correlation + 1) & 0x7FFFFFFF
@@ -209,17 +254,27 @@ class Connection:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[memoryview] = loop.create_future()
         deadline = loop.time() + (timeout or self._timeout)
-        self._pending.append((self._correlation, deadline, future))
+        most = _MOST_FIRST_BYTES if api_key in _FIRST_CALLS else most
+        self._pending.append(_Pending(self._correlation, deadline, most, future))
         if self._timer is None or deadline < self._timer.when():
             self._watch_deadlines()
         self._transport.writelines([_SIZE.pack(size) + header, *body])
         return future
 
     async def call(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
-        """Sends a message of kafka-python and answers the decoded response.
+        """Sends a message of kafka-python when the connection may be written to, and answers the decoded response.
 
         Raises:
             KafkaError: See `send`; or the answer could not be decoded.
+        """
+        await self.drain()
+        return await self.exchange(request, response, version, timeout=timeout)
+
+    async def exchange(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
+        """The same at once, for messages that authenticate.
+
+        Raises:
+            KafkaError: As `call`.
         """
         flexible = bool(request.flexible_version_q(version))
         body = await self.send(
@@ -228,19 +283,52 @@ class Connection:
         if flexible and request.API_KEY != 18:  # ApiVersions: the answer's header is version 0, always (KIP-511)
             body = body[1:]  # no tagged fields are defined for the response header
         try:
-            return response.decode(body, version=version)
+            if len(body) <= _DECODED_AT_ONCE_BYTES:
+                return answers.decode(response, body, version)
+            return await asyncio.to_thread(answers.decode, response, body, version)
         except Exception as error:
             raise self.violated(f"answered {request.name} with what cannot be decoded ({error})") from error
 
     async def drain(self) -> None:
-        """Waits while too many bytes wait to be sent.
+        """Waits while too many bytes wait to be sent, and authenticates again if it is time.
 
         Raises:
+            AuthenticationFailedError: That was refused; the connection is lost.
             KafkaError: The connection broke.
         """
-        await self.writable.wait()
-        if self._error is not None:
-            raise self._error
+        while True:
+            await self.writable.wait()
+            if self._error is not None:
+                raise self._error
+            if self._renewing is None and self._renew_at is not None and self.now() >= self._renew_at:
+                # A task of its own: whoever waits may be cancelled, and half an authentication makes a connection useless.
+                self._renewing = asyncio.get_running_loop().create_task(self._renew(), name=f"session {self.address}")
+            if self._renewing is None:
+                return
+            await asyncio.shield(self._renewing)
+
+    def authenticated(self, again: Authenticate, at: float | None) -> None:
+        """Notes how to authenticate again, and when, on the clock of `now`; None: never, the session does not end."""
+        self._authenticate, self._renew_at = again, at
+
+    @staticmethod
+    def now() -> float:
+        """Answers the time of the loop's clock, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def _renew(self) -> None:
+        """Authenticates again; what is in flight is answered before. Tells those who wait by the connection's state."""
+        try:
+            if self._authenticate is not None:
+                await self._authenticate(self)
+        except KafkaError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(
+                ClusterUnavailableError(f"{self.address}: authenticating again failed: {error!r}.", side=self.side)
+            )
+        finally:
+            self._renewing = None
 
     def close(self) -> None:
         """Closes the connection; pending requests fail."""
@@ -248,19 +336,26 @@ class Connection:
 
     # What the protocol tells.
 
-    def received(self, frame: memoryview) -> None:
-        """Matches an answer with the oldest request."""
+    def expects(self, size: int) -> bool:
+        """Tells whether an answer of so many bytes may come now; if not, the connection has ended."""
         if not self._pending:
             self.violated("sent an answer that nobody asked for")
-            return
-        expected, _, future = self._pending.popleft()
+        elif size < _SIZE.size:
+            self.violated(f"announced an answer of {size} bytes")
+        elif size > self._pending[0].most:
+            self.violated(f"announced an answer of {size} bytes, where {self._pending[0].most} are believed at most")
+        return self._error is None
+
+    def received(self, frame: memoryview) -> None:
+        """Matches an answer with the oldest request."""
+        due = self._pending[0]
         (correlation,) = _SIZE.unpack_from(frame)
-        if correlation != expected:
-            self._pending.appendleft((expected, 0.0, future))
-            self.violated(f"answered request {correlation} where {expected} was due")
+        if correlation != due.correlation:
+            self.violated(f"answered request {correlation} where {due.correlation} was due")
             return
-        if not future.done():
-            future.set_result(frame[4:])
+        self._pending.popleft()
+        if not due.future.done():
+            due.future.set_result(frame[4:])
 
     def violated(self, what: str) -> ProtocolViolationError:
         """Ends the connection because the broker broke the protocol; answers the error to raise."""
@@ -291,7 +386,7 @@ class Connection:
         if not self._pending:
             return
         loop = asyncio.get_running_loop()
-        deadline = min(deadline for _, deadline, _ in self._pending)
+        deadline = min(pending.deadline for pending in self._pending)
         if loop.time() >= deadline:
             self._fail(ClusterTimeoutError(f"{self.address} did not answer in time.", side=self.side))
         else:
@@ -308,10 +403,10 @@ class Connection:
             self._transport.abort()
         self.writable.set()
         pending, self._pending = self._pending, deque()
-        for _, _, future in pending:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # a caller that went away must not cause "exception was never retrieved"
+        for request in pending:
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()  # a caller that went away must not cause "exception was never retrieved"
 
 
 def choose_version(connection: Connection, api_key: int, lowest: int, highest: int) -> int:

@@ -16,6 +16,14 @@ _BY_ID = 13
 
 READ_UNCOMMITTED = 0  # up to the high watermark
 READ_COMMITTED = 1  # up to the last stable offset: nothing of an open transaction
+# A broker answers one batch at least, however large: no larger one can be produced where a request has the size that Kafka's
+# defaults allow (socket.request.max.bytes, 100 MiB). And what the answer has beside batches.
+_LARGEST_BATCH = 128 * 1024 * 1024
+_BESIDE_BATCHES = 16 * 1024 * 1024
+
+# Aborted transactions in an answer; each has a marker at least in what was read.
+_MOST_ABORTED = 1_000_000
+
 _CONSUMER = -1
 _NO_SESSION = (0, -1)
 
@@ -98,12 +106,18 @@ def encode(
     return b"".join(parts)
 
 
-def decode(version: int, body: memoryview) -> FetchAnswer:
+def largest_answer(max_bytes: int) -> int:
+    """Answers how many bytes the answer to a request for `max_bytes` may have."""
+    return max(max_bytes, _LARGEST_BATCH) + _BESIDE_BATCHES
+
+
+def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
     """Decodes an answer's body, without copying records.
 
     Args:
         version: Of the request.
         body: After the correlation id, the header's tagged fields included.
+        most: How many partitions were asked for.
 
     Raises:
         ValueError, IndexError, struct.error: The bytes are no such answer.
@@ -119,6 +133,8 @@ def decode(version: int, body: memoryview) -> FetchAnswer:
             size, position = read_varint(body, position)
             topic, position = str(body[position : position + size - 1], "utf-8"), position + size - 1
         partitions, position = read_varint(body, position)
+        if len(fetched) + partitions - 1 > most:
+            raise ValueError("more partitions than were asked for")
         for _ in range(partitions - 1):
             entry, position = _decode_partition(topic, body, position)
             fetched.append(entry)
@@ -129,6 +145,8 @@ def decode(version: int, body: memoryview) -> FetchAnswer:
 def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[FetchedPartition, int]:
     index, error, high_watermark, last_stable, log_start = _FETCHED.unpack_from(body, position)
     count, position = read_varint(body, position + _FETCHED.size)
+    if count > _MOST_ABORTED:
+        raise ValueError("more aborted transactions than can be")
     aborted: list[tuple[int, int]] = []
     for _ in range(count - 1):
         aborted.append(_ABORTED.unpack_from(body, position))

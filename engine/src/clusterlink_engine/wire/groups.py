@@ -77,8 +77,9 @@ async def find_coordinators(
     """
     request = FindCoordinatorRequest(key_type=kind, coordinator_keys=sorted(keys))
     answer = await cluster.call(-1, request, FindCoordinatorResponse, _FIND_COORDINATORS)
-    nodes = {found.key: int(found.node_id) for found in answer.coordinators if not found.error_code}
-    return nodes, {found.key: int(found.error_code) for found in answer.coordinators if found.error_code}
+    asked = [found for found in answer.coordinators if found.key in keys]
+    nodes = {found.key: int(found.node_id) for found in asked if not found.error_code}
+    return nodes, {found.key: int(found.error_code) for found in asked if found.error_code}
 
 
 class GroupConnection:
@@ -116,7 +117,7 @@ class GroupConnection:
             KafkaError: The broker could not be asked.
         """
         protocols = [JoinGroupRequest.JoinGroupRequestProtocol(name=self._protocol, metadata=about)]
-        while True:
+        for _ in range(2):  # a new member gets its id first, and joins with that (KIP-394)
             request = JoinGroupRequest(
                 group_id=self._group,
                 session_timeout_ms=int(session_seconds * 1000),
@@ -134,7 +135,7 @@ class GroupConnection:
             )
             if answer.error_code != Code.MEMBER_ID_REQUIRED:
                 break
-            member_id = answer.member_id  # a new member gets its id first (KIP-394)
+            member_id = answer.member_id
         self._check(answer.error_code, "JoinGroup")
         members = {member.member_id: bytes(member.metadata) for member in answer.members}
         return Joined(int(answer.generation_id), answer.member_id, answer.leader, members)

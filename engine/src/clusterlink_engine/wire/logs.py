@@ -5,7 +5,7 @@ Messages of kafka-python; none of this is on the data path.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from kafka.protocol.admin.topics import (
@@ -24,7 +24,7 @@ from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, records
-from clusterlink_engine.wire.cluster import Cluster, topic_id_of
+from clusterlink_engine.wire.cluster import Cluster, as_many, topic_id_of
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import Connection, choose_version
 
@@ -156,6 +156,8 @@ async def producer_states(
     for topic in answer.topics:
         for partition in topic.partitions:
             key = (topic.name, partition.partition_index)
+            if key not in partitions:
+                continue
             if partition.error_code:
                 states[key] = int(partition.error_code)
                 continue
@@ -202,9 +204,11 @@ async def _records_at(connection: Connection, version: int, at: LogOffset, size:
     """Fetches one partition: at least one whole batch, if there is any, however small `size` is."""
     wanted = fetch.FetchPartition(at.topic, at.topic_id, at.partition, at.offset, size)
     body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=size, isolation=fetch.READ_UNCOMMITTED)
-    frame = await connection.send(fetch.API_KEY, version, [body], flexible=True)
+    await connection.drain()
+    most = fetch.largest_answer(size)
+    frame = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
     try:
-        answer = fetch.decode(version, frame)
+        answer = fetch.decode(version, frame, 1)
     except Exception as error:
         raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
     entry = next(iter(answer.partitions), None)
@@ -239,6 +243,8 @@ async def has_key(cluster: Cluster, node: int, at: LogOffset, end: int, key: byt
                     return True
             if not batches:
                 return False  # nothing is left behind
+            if batches[-1].header.last_offset < at.offset:
+                raise connection.violated(f"answered Fetch at offset {at.offset} with what lies before it")
             at = at._replace(offset=batches[-1].header.last_offset + 1)
     finally:
         connection.close()
@@ -304,6 +310,7 @@ async def create_topic(
 
     Raises:
         BrokerRefusedError: Among others TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, POLICY_VIOLATION.
+        ProtocolViolationError: The answer is not about one topic.
         KafkaError: The cluster could not be asked; the topic may have been created.
     """
     topic_class = CreateTopicsRequest.CreatableTopic
@@ -317,7 +324,7 @@ async def create_topic(
     )
     request = CreateTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS, validate_only=False)
     answer = await cluster.call(-1, request, CreateTopicsResponse, _CREATE_TOPICS)
-    result = answer.topics[0]
+    result = as_many(cluster, "CreateTopics", answer.topics, 1)[0]
     if result.error_code:
         raise refused(result.error_code, f'Creating the topic "{name}"', cluster.side, result.error_message)
     return topic_id_of(result.topic_id)
@@ -333,7 +340,7 @@ async def delete_topic(cluster: Cluster, topic_id: str) -> None:
     topic = DeleteTopicsRequest.DeleteTopicState(name=None, topic_id=UUID(topic_id))
     request = DeleteTopicsRequest(topics=[topic], timeout_ms=_TOPIC_TIMEOUT_MS)
     answer = await cluster.call(-1, request, DeleteTopicsResponse, _DELETE_TOPICS)
-    result: Any = answer.responses[0]
+    result = as_many(cluster, "DeleteTopics", answer.responses, 1)[0]
     if result.error_code:
         raise refused(result.error_code, f"Deleting the topic with id {topic_id}", cluster.side, result.error_message)
 

@@ -73,6 +73,8 @@ async def fetch_offsets(
         request = OffsetFetchRequest(groups=wanted, require_stable=True)
         answer = await cluster.call(node, request, OffsetFetchResponse, _OFFSET_FETCH)
         for group in answer.groups:
+            if group.group_id not in some:
+                continue
             if group.error_code:
                 errors[group.group_id] = group.error_code
                 continue
@@ -132,6 +134,7 @@ async def commit_offsets(
         (topic.name, partition.partition_index): partition.error_code
         for topic in answer.topics
         for partition in topic.partitions
+        if (topic.name, partition.partition_index) in offsets
     }
 
 

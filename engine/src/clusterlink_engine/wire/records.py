@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, BatchHeader
-from clusterlink_engine.wire.batch import HEADER_BYTES, Batch, TornBatchError, crc32c
-from clusterlink_engine.wire.compression import CODEC_BITS, ZSTD, CompressionError, compress, decompress
+from clusterlink_engine.wire.batch import CODEC_BITS, HEADER_BYTES, Batch, TornBatchError, crc32c
+from clusterlink_engine.wire.compression import ZSTD, CompressionError, compress, decompress
 from clusterlink_engine.wire.primitives import varint
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")  # from the base offset to the record count
@@ -18,6 +18,9 @@ _PREFIX_BYTES = 12
 _ATTRIBUTES_AT = 21
 _CRC = struct.Struct(">I")
 _CRC_AT = 17
+
+# Of a batch that is encoded again: each takes about 200 bytes of memory and 10 microseconds, and a few bytes can be many.
+MOST_RECORDS = 1_000_000
 
 _BITS_TO_DROP = TIMESTAMP_TYPE_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT
 
@@ -37,12 +40,14 @@ def recode(batch: Batch, first: int) -> list[Batch]:
         Batches like those of `split`, to be patched: base offset 0, without a producer. Empty if no record is left.
 
     Raises:
-        TornBatchError: The records are damaged.
+        TornBatchError: The records are damaged, or more than MOST_RECORDS.
     """
     header = batch.header
     (base_timestamp,) = struct.unpack_from(">q", batch.view, 27)
     append_time = header.max_timestamp if header.attributes & TIMESTAMP_TYPE_BIT else None
     runs: list[_Run] = []
+    if header.records > MOST_RECORDS:
+        raise TornBatchError(f"the batch at offset {header.base_offset} has {header.records} records: too many")
     try:
         data = bytes(decompress(header.attributes & CODEC_BITS, batch.view[HEADER_BYTES:]))
         position = 0

@@ -764,21 +764,110 @@ class Sasl(google.protobuf.message.Message):
     MECHANISM_FIELD_NUMBER: builtins.int
     USERNAME_FIELD_NUMBER: builtins.int
     PASSWORD_FIELD_NUMBER: builtins.int
+    OAUTH_FIELD_NUMBER: builtins.int
+    AWS_REGION_FIELD_NUMBER: builtins.int
     mechanism: builtins.str
-    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM."""
     username: builtins.str
+    """Of PLAIN and SCRAM; with AWS_MSK_IAM the id of an access key."""
     password: builtins.str
-    """Never answered."""
+    """Likewise; with AWS_MSK_IAM the secret of the access key. Never answered."""
+    aws_region: builtins.str
+    """Of AWS_MSK_IAM only: the region of the cluster."""
+    @property
+    def oauth(self) -> global___OAuth:
+        """Of OAUTHBEARER only."""
+
     def __init__(
         self,
         *,
         mechanism: builtins.str = ...,
         username: builtins.str = ...,
         password: builtins.str = ...,
+        oauth: global___OAuth | None = ...,
+        aws_region: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["mechanism", b"mechanism", "password", b"password", "username", b"username"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["oauth", b"oauth"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aws_region", b"aws_region", "mechanism", b"mechanism", "oauth", b"oauth", "password", b"password", "username", b"username"]) -> None: ...
 
 global___Sasl = Sasl
+
+@typing.final
+class OAuth(google.protobuf.message.Message):
+    """Where tokens come from: the client credentials grant (RFC 6749 section 4.4) at a token endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ParametersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class ExtensionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    TOKEN_ENDPOINT_URL_FIELD_NUMBER: builtins.int
+    CLIENT_ID_FIELD_NUMBER: builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
+    EXTENSIONS_FIELD_NUMBER: builtins.int
+    CA_PEM_FIELD_NUMBER: builtins.int
+    token_endpoint_url: builtins.str
+    """https; or http to the engine's own machine."""
+    client_id: builtins.str
+    client_secret: builtins.str
+    """Never answered."""
+    scope: builtins.str
+    """Scopes, with spaces between them. Empty: the endpoint decides."""
+    ca_pem: builtins.str
+    """Certificates of the authorities that may have signed that of the endpoint. Empty: those that the engine's machine trusts."""
+    @property
+    def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What else the endpoint is sent, such as audience. Answered, so no secrets."""
+
+    @property
+    def extensions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What brokers are sent beside the token (RFC 7628), such as logicalCluster."""
+
+    def __init__(
+        self,
+        *,
+        token_endpoint_url: builtins.str = ...,
+        client_id: builtins.str = ...,
+        client_secret: builtins.str = ...,
+        scope: builtins.str = ...,
+        parameters: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        extensions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        ca_pem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca_pem", b"ca_pem", "client_id", b"client_id", "client_secret", b"client_secret", "extensions", b"extensions", "parameters", b"parameters", "scope", b"scope", "token_endpoint_url", b"token_endpoint_url"]) -> None: ...
+
+global___OAuth = OAuth
 
 @typing.final
 class Tls(google.protobuf.message.Message):

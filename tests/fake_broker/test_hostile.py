@@ -1,0 +1,328 @@
+"""A broker that wants harm: what it says of itself, of others and of logs is not simply believed."""
+
+import asyncio
+import random
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
+
+from clusterlink_engine.errors import ClusterUnavailableError, KafkaError, ProtocolViolationError, WrongClusterError
+from clusterlink_engine.mirror.partition import ProbeResult, Producer
+from clusterlink_engine.replication.buffers import Budget
+from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.metadata import MetadataWatch
+from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.tasks import Backoff
+from clusterlink_engine.wire import logs, records
+from clusterlink_engine.wire.batch import crc32c
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.codes import Code
+from tests.fake_broker.broker import (
+    API_VERSIONS,
+    FETCH,
+    LIST_OFFSETS,
+    METADATA,
+    NODE,
+    TOPIC,
+    FakeBroker,
+    Handler,
+    Request,
+    frame,
+    sending,
+)
+from tests.fake_broker.mirroring import batch, cursor, fetch_answer, source_of
+from tests.support.waiting import wait_until_async
+
+_PATIENCE = 20.0
+_LIMIT = 1 << 24
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async def asked() -> bool:
+        return condition()
+
+    await wait_until_async(asked, _PATIENCE, what)
+
+
+# Addresses and clusters.
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("127.0.0.1", 0),
+        ("127.0.0.1", 99999),
+        ("127.0.0.1", -1),
+        ("", 9092),
+        ("a\x00b", 9092),
+        ("\x1b[2J\n", 1),
+        ("x" * 9000, 1),
+    ],
+)
+async def test_an_address_that_there_is_not_is_an_error_that_can_be_printed(
+    broker: FakeBroker, cluster: Cluster, host: str, port: int
+) -> None:
+    await cluster.metadata([])
+    cluster._brokers = {NODE: (host, port)}
+    with pytest.raises(ClusterUnavailableError) as caught:
+        await cluster.open(NODE)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+async def test_a_broker_of_another_cluster_is_noticed_before_anything_is_asked(
+    broker: FakeBroker, cluster: Cluster
+) -> None:
+    await cluster.metadata([])
+    broker.cluster_id = "another"
+    with pytest.raises(WrongClusterError):
+        await cluster.open(NODE)
+    assert broker.count(FETCH) == 0
+
+
+async def test_nothing_is_read_while_another_cluster_answers(broker: FakeBroker, cluster: Cluster) -> None:
+    told: list[str] = []
+    watch = MetadataWatch(cluster, 0.01, lambda _: told.append("here"), lambda: told.append("another"))
+    task = asyncio.ensure_future(watch.run())
+    await until(lambda: told[-1:] == ["here"], "a reading")
+    broker.cluster_id = "another"
+    await until(lambda: told[-1:] == ["another"], "the other cluster to be seen")
+    assert isinstance(watch.error, WrongClusterError)
+    broker.cluster_id = "fake-cluster"
+    await until(lambda: told[-1:] == ["here"], "the cluster to be back")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_cluster_of_very_many_brokers_is_not_asked_one_after_the_other(
+    broker: FakeBroker, cluster: Cluster
+) -> None:
+    await cluster.metadata([])
+    cluster.ask_another()
+    cluster._brokers = dict.fromkeys(range(2, 100000), ("127.0.0.1", 1)) | {
+        node: (f"127.0.0.{node}", 1) for node in range(2, 200)
+    }
+    await cluster.metadata([])  # the bootstrap server is always among those that are tried
+
+
+async def test_connections_to_brokers_that_are_no_more_are_closed(broker: FakeBroker, cluster: Cluster) -> None:
+    await cluster.metadata([])
+    cluster._brokers[7] = ("127.0.0.1", broker.port)
+    connection = await cluster._controlled(7)
+    await cluster.metadata([])
+    assert not connection.is_open
+    assert not cluster._control.keys() | cluster._locks.keys()
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(("api", "size"), [(API_VERSIONS, 2 << 20), (METADATA, 65 << 20), (FETCH, 200 << 20)])
+async def test_an_answer_that_is_too_large_is_not_received(
+    broker: FakeBroker, cluster: Cluster, api: int, size: int
+) -> None:
+    broker.handlers[api] = sending(lambda _: struct.pack(">i", size))
+
+    async def ask() -> None:
+        await cluster.metadata([TOPIC])
+        await logs.batches_at(cluster, NODE, [logs.LogOffset(TOPIC, "0" * 32, 0, 0)])
+
+    with pytest.raises(ProtocolViolationError, match=f"{broker.address} announced an answer of {size} bytes"):
+        await ask()
+
+
+# Logs.
+
+
+class Running:
+    """A source at work for one partition."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.source = Source(cluster, NODE, Budget(_LIMIT), FetchLimits(1 << 16, 1 << 20, 1, 100), lambda: None)
+        self.cursor = cursor(0)
+        self.source.add(self.cursor)
+
+
+@pytest.fixture
+async def running(broker: FakeBroker, cluster: Cluster) -> AsyncIterator[Running]:
+    await cluster.metadata([TOPIC])
+    made = Running(cluster)
+    task = asyncio.ensure_future(made.source.run())
+    yield made
+    assert not task.done(), "a source comes back from everything"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def fetched(partition: dict[str, Any], data: bytes = b"") -> Handler:
+    """Answers each fetch with a partition that has some other values than a good one."""
+
+    async def handle(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.01)
+        writer.write(frame(request.correlation, fetch_answer(request, lambda *_: data, **partition)))
+
+    return handle
+
+
+async def test_a_broker_that_has_nothing_and_does_not_wait_is_asked_less_and_less(
+    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    class Watched(Backoff):
+        async def wait(self) -> None:
+            waits.append(self.next())
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(running.source, "_haste", Watched(0.005, 1.0))
+    broker.handlers[FETCH] = source_of(lambda *_: b"")
+    await until(lambda: len(waits) > 12, "waits")
+    assert waits[0] < 0.01
+    assert waits[-1] > 0.5
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"log_start_offset": 2**62},
+        {"log_start_offset": -1},
+        {"log_start_offset": 1},  # the fetch at 0 would have been out of range
+        {"high_watermark": -5},
+        {"last_stable_offset": 2000},
+    ],
+)
+async def test_ends_of_a_log_that_do_not_fit_together_are_damage(
+    broker: FakeBroker, running: Running, ends: dict[str, int]
+) -> None:
+    broker.handlers[FETCH] = fetched(ends, bytes(batch(0)))
+    await until(lambda: running.cursor.fetch_error == Code.CORRUPT_MESSAGE, "the damage to be seen")
+    assert running.cursor.core.fetch_offset == 0
+    broker.handlers[FETCH] = fetched({}, bytes(batch(0)))
+    await until(lambda: running.cursor.core.fetch_offset == 3, "the partition to go on")
+
+
+@pytest.mark.parametrize(("said", "expected"), [(0, None), (5, 5), (9, 6)])
+async def test_records_of_the_mirror_are_deleted_only_if_the_source_says_twice_that_they_are_gone(
+    broker: FakeBroker, running: Running, said: int, expected: int | None
+) -> None:
+    async def starts(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
+        asked = ListOffsetsRequest.decode(request.body, version=request.version)
+        topic = ListOffsetsResponse.ListOffsetsTopicResponse
+        topics = [
+            topic(
+                name=entry.name,
+                partitions=[
+                    topic.ListOffsetsPartitionResponse(
+                        partition_index=p.partition_index, error_code=0, timestamp=-1, offset=said, leader_epoch=-1
+                    )
+                    for p in entry.partitions
+                ],
+            )
+            for entry in asked.topics
+        ]
+        answer = ListOffsetsResponse(throttle_time_ms=0, topics=topics)
+        writer.write(frame(request.correlation, b"\0" + bytes(answer.encode(version=request.version))))
+
+    broker.handlers[LIST_OFFSETS] = starts
+    core = running.cursor.core
+    running.cursor.apply(core.lose())
+    running.cursor.apply(core.probed(ProbeResult(10, 10, 0, Producer(0, 9), None, True)))
+    running.cursor.probe_done()
+    broker.handlers[FETCH] = fetched({"log_start_offset": 6}, bytes(batch(10)))
+    await until(lambda: core.fetch_offset == 13, "the fetch")
+    assert broker.count(LIST_OFFSETS) > 0
+    assert running.cursor.trim_to == expected
+
+
+async def test_two_batches_at_one_offset_are_damage(broker: FakeBroker, running: Running) -> None:
+    """The first would be taken for the second one."""
+    broker.handlers[FETCH] = fetched({}, bytes(batch(0, 1)) + bytes(batch(0, 3)))
+    await until(lambda: running.cursor.fetch_error == Code.CORRUPT_MESSAGE, "the damage to be seen")
+    assert running.cursor.core.fetch_offset == 0
+
+
+async def test_a_fault_that_lasts_makes_the_source_unreadable(broker: FakeBroker, running: Running) -> None:
+    broker.handlers[FETCH] = sending(lambda _: b"\xff" * 8)
+    await until(lambda: running.cursor.fetch_error == Code.CORRUPT_MESSAGE, "the fault to be told")
+    broker.handlers[FETCH] = fetched({}, bytes(batch(0)))
+    await until(lambda: running.cursor.core.fetch_offset == 3, "the partition to go on")
+    assert not running.cursor.fetch_error
+
+
+def with_hole(count: int) -> bytes:
+    """A batch of many records that has to be encoded again."""
+    made = bytearray(records.tombstones(0, count, b"key", 1).view)
+    struct.pack_into(">i", made, 23, count)
+    struct.pack_into(">I", made, 17, crc32c(bytes(made[21:])))
+    return bytes(made)
+
+
+async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted_any_more(
+    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, release, real = threading.Event(), threading.Event(), records.recode
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert release.wait(_PATIENCE)
+        return real(*arguments)
+
+    monkeypatch.setattr(records, "recode", slow)
+    broker.handlers[FETCH] = fetched({}, with_hole(2000))
+    await until(began.is_set, "the encoding to begin")  # in a thread, or this would not come
+    target: Cursor = running.cursor
+    assert not target.may_fetch(asyncio.get_running_loop().time())
+    target.apply(target.core.lose())
+    broker.handlers[FETCH] = fetched({})
+    release.set()
+    await until(lambda: not target._planning, "the encoding to end")
+    assert not target._queue
+    monkeypatch.setattr(records, "recode", real)
+    target.apply(target.core.probed(ProbeResult(0, 0, 0, None, None, True)))
+    target.probe_done()
+    broker.handlers[FETCH] = fetched({}, with_hole(2000))
+    await until(lambda: len(target._queue) == 2, "the runs and the gap")
+
+
+async def test_a_bomb_of_records_is_not_decoded(broker: FakeBroker, running: Running) -> None:
+    bomb = bytearray(with_hole(10))
+    struct.pack_into(">i", bomb, 57, records.MOST_RECORDS + 1)
+    struct.pack_into(">i", bomb, 23, records.MOST_RECORDS + 1)
+    struct.pack_into(">I", bomb, 17, crc32c(bytes(bomb[21:])))
+    broker.handlers[FETCH] = fetched({}, bytes(bomb))
+    await until(lambda: running.cursor.fetch_error == Code.CORRUPT_MESSAGE, "the bomb to be refused")
+
+
+async def test_a_log_that_goes_back_is_not_read_for_ever(broker: FakeBroker, cluster: Cluster) -> None:
+    await cluster.metadata([TOPIC])
+    broker.handlers[FETCH] = fetched({}, bytes(batch(0)))
+    with pytest.raises(ProtocolViolationError, match="what lies before it"):
+        await asyncio.wait_for(logs.has_key(cluster, NODE, logs.LogOffset(TOPIC, "0" * 32, 0, 0), 10, b"?"), _PATIENCE)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_noise_is_an_error_that_names_the_broker(broker: FakeBroker, cluster: Cluster, seed: int) -> None:
+    noise = random.Random(seed)
+
+    async def handle(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(request.correlation, noise.randbytes(noise.choice((0, 1, 40, 3000)))))
+
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: cluster.metadata([TOPIC]),
+        cluster.topic_names,
+        lambda: logs.log_ends(cluster, NODE, [(TOPIC, 0)]),
+    ]
+    await cluster.metadata([])
+    broker.handlers[noise.choice((METADATA, LIST_OFFSETS))] = handle
+    errors: list[str] = []
+    for call in calls:
+        try:
+            await call()
+        except KafkaError as error:
+            errors.append(str(error))
+    assert errors
+    assert all(broker.address in error or "remote cluster" in error for error in errors)
