@@ -200,9 +200,10 @@ class Bench:
             rate = (self._records.value - known) / (time.monotonic() - began)
             _wait(lambda: self._records.value >= options.records)
             now = engine.cpu(), _cpu(source), _cpu(self._stub)
-        assert self._records.value == options.records, f"{self._records.value} of {options.records}"
+        # Of a stub that keeps nothing nobody learns what has arrived: what is in doubt comes again.
+        again = self._records.value - options.records
         parts = [(after - before) / options.records * 1e6 for before, after in zip(used, now, strict=True)]
-        return {"records/s": rate, **dict(zip(("engine", "source", "stub"), parts, strict=True))}
+        return {"records/s": rate, "again": again, **dict(zip(("engine", "source", "stub"), parts, strict=True))}
 
 
 def _shares(api: EngineApi) -> list[int]:
@@ -253,10 +254,18 @@ def main() -> None:
                     runs.append(measured)
         process.terminate()
     guard.discard(directory)
-    print("| workers | records/s | CPU-s per M records: engine | source | stub |\n|---|---|---|---|---|")
+    print(
+        "| workers | records/s | acknowledged again | CPU-s per M records: engine | source | stub |\n"
+        + "|---" * 6
+        + "|"
+    )
     for workers, runs in figures.items():
         cells = [statistics.median(run[name] for run in runs) for name in runs[0]]
-        print(f"| {workers} | {cells[0]:,.0f} | " + " | ".join(f"{cell:.1f}" for cell in cells[1:]) + " |")
+        print(
+            f"| {workers} | {cells[0]:,.0f} | {cells[1]:.0f} | "
+            + " | ".join(f"{cell:.1f}" for cell in cells[2:])
+            + " |"
+        )
     one, two = figures.values()
     rates = statistics.median(b["records/s"] / a["records/s"] for a, b in zip(one, two, strict=True))
     costs = statistics.median(2 * a["engine"] / b["engine"] for a, b in zip(one, two, strict=True))
