@@ -4,6 +4,7 @@ import io
 import re
 import secrets
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import grpc
+import psutil
 
 from clusterlink_engine.cli import main
 from clusterlink_engine.devkit import engine
@@ -53,6 +55,7 @@ class EngineProcess(engine.EngineProcess):
         state_keys: Sequence[str] = (STATE_KEY,),
         settings: Mapping[str, Mapping[str, object]] | None = None,
         log_level: str = "info",
+        workers: int = 1,
         token: str = "",
         tls: Tls | None = None,
     ) -> None:
@@ -69,7 +72,7 @@ class EngineProcess(engine.EngineProcess):
             own.setdefault(section, {}).update(values)
         super().__init__(local_bootstrap, place, settings=own, token=token, tls=tls)
         self._crash_at = ""
-        self._log_level = log_level
+        self._flags = ["--log-level", log_level, "--workers", str(workers)]
         api = self._api = self.api()
         self.links, self.mirror_topics = api.links, api.mirror_topics
 
@@ -77,7 +80,7 @@ class EngineProcess(engine.EngineProcess):
     def command(self) -> list[str]:
         """The command line; with a place to crash at, if `crash_at` gave one."""
         if not self._crash_at:
-            return [*super().command, "--log-level", self._log_level]
+            return [*super().command, *self._flags]
         serve = ["serve", "--config", str(self.config_file)]
         return [sys.executable, str(_CRASHING_ENGINE), self._crash_at, *serve]
 
@@ -115,11 +118,24 @@ class EngineProcess(engine.EngineProcess):
 
         wait_until(is_even, 40, "the processes to share the work")
 
+    def workers(self) -> set[int]:
+        """The pids of its workers, if it was started with several."""
+        return {child.pid for child in psutil.Process(self.pid).children()}
+
+    def http(self, path: str) -> tuple[int, str]:
+        """What it answers over HTTP: the status, and the text."""
+        address = re.findall(r"metrics are at (http://\S+)/metrics", self.log())[-1]
+        try:
+            with urllib.request.urlopen(f"{address}{path}", timeout=30) as answer:  # noqa: S310 - http, as it says itself
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
     def metrics(self) -> str:
         """What it answers at /metrics, sorted labels and all."""
-        address = re.findall(r"metrics are at (http://\S+)", self.log())[-1]
-        with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 - http, as it says itself
-            text: str = answer.read().decode()
+        status, text = self.http("/metrics")
+        assert status == 200, text
         return _LABELS.sub(lambda labels: "{" + ",".join(sorted(labels[1].split(","))) + "}", text)
 
     def log(self) -> str:

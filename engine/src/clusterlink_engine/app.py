@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
@@ -35,12 +35,13 @@ from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import (
     BrokerRefusedError,
     ClusterlinkError,
-    InvalidArgumentError,
     NotLeadingError,
     Side,
     is_retriable,
 )
-from clusterlink_engine.http.metrics import Metrics
+from clusterlink_engine.http.exposition import render
+from clusterlink_engine.http.listener import Listener, listen_when_free
+from clusterlink_engine.http.metrics import describe
 from clusterlink_engine.model.acls import Acl
 from clusterlink_engine.model.resources import Allocation, Direction, Link, MirrorTopic, PartitionProgress, SyncedAcls
 from clusterlink_engine.model.specs import MirrorTopicSpec
@@ -53,6 +54,7 @@ from clusterlink_engine.replication.tenure import Lease
 from clusterlink_engine.settings import Settings
 from clusterlink_engine.store.records import CLAIM_KEY, Claim
 from clusterlink_engine.store.state_topic import Records, StateTopic
+from clusterlink_engine.supervised import Supervised
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, Metadata
@@ -72,13 +74,15 @@ _API_GRACE_SECONDS = 5.0
 # How long storing may take that everything was given back, besides the draining.
 _GIVE_BACK_SECONDS = 2.0
 
-_LISTEN_SECONDS = 2.0
-
 _STATE_TOPIC_SETTINGS = {"cleanup.policy": "compact", "min.compaction.lag.ms": "0", "compression.type": "producer"}
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, supervised: Supervised | None = None) -> None:
     """Runs the engine until SIGTERM or SIGINT.
+
+    Args:
+        settings: Of the engine.
+        supervised: Of a process that is one of several workers, and ends with its supervisor too.
 
     Raises:
         ClusterlinkError: It cannot start, or must not go on; the text says why.
@@ -95,7 +99,9 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
-    starting = asyncio.create_task(_Running.start(settings, end), name="start")
+    if supervised is not None:
+        supervised.end_with(end)
+    starting = asyncio.create_task(_Running.start(settings, end, supervised), name="start")
     stop.add_done_callback(lambda _: starting.cancel())  # nothing once it has started
     try:
         running = await starting
@@ -110,10 +116,11 @@ async def serve(settings: Settings) -> None:
 class _Running:
     """A started engine, and how to stop it."""
 
-    def __init__(self, settings: Settings, end: Callable[[BaseException], None]) -> None:
+    def __init__(self, settings: Settings, end: Callable[[BaseException], None], supervised: Supervised | None) -> None:
         """Builds what every process has; nothing is contacted before `start`."""
         self._settings = settings
         self._end = end
+        self._supervised = supervised
         self._session_seconds = settings.replication.session_ms / 1000
         timeout = settings.replication.request_timeout_ms / 1000
         local = settings.local_cluster
@@ -124,6 +131,7 @@ class _Running:
         self._membership: Membership
         self._workforce: Workforce | None = None
         self._mirror_topics: MirrorTopics | None = None
+        self._leads_now = asyncio.Event()
         self._leaving = False
         self._peers = Peers()
         self._server = Server(settings.api, self._peers, self._leader)
@@ -145,16 +153,18 @@ class _Running:
             settings=settings.replication,
         )
         self._lease = Lease()
-        self._metrics: Metrics | None = None
+        self._http = Listener(settings.http.listen, self._metrics, self._is_ready)
         self._plane = Plane(self._make_runtime, self._lease, gaps, self._tasks)
         self._watch = Watch(self._plane, self._tasks)
         self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
         self._following = Following(self._plane, self._about, lambda: self._leaving)
 
     @classmethod
-    async def start(cls, settings: Settings, end: Callable[[BaseException], None]) -> "_Running":
+    async def start(
+        cls, settings: Settings, end: Callable[[BaseException], None], supervised: Supervised | None
+    ) -> "_Running":
         """Starts; returns when this process leads, or follows the one that does."""
-        running = cls(settings, end)
+        running = cls(settings, end, supervised)
         try:
             await running._begin()
         except BaseException:
@@ -181,34 +191,41 @@ class _Running:
         standing = await self._membership.change(self._membership.standing)
         self._local.destination.start()
         self._tasks.start("gap filling", self._plane.gaps.run())
-        if settings.http.listen:
-            self._metrics = Metrics(settings.http.listen, self._plane)
-            self._tasks.start("listen for http", self._listen(self._start_metrics))
+        if self._supervised is None and settings.http.listen:
+            self._tasks.start("listen for http", listen_when_free(self._http.start))
+        if self._supervised is not None:
+            self._tasks.start("listen", self._listen_when_told(self._supervised))
+        elif self._membership.leads:
+            await self._listen()
+        else:
+            self._tasks.start("listen", listen_when_free(self._listen))
         if self._membership.leads:
-            await self._server.listen()
             await self._lead()
         else:
-            self._tasks.start("listen", self._listen(self._server.listen))
             self._tasks.start("follow", self._follow(standing))
-        log.info("engine %s of cluster %s listens on %s", __version__, self._cluster.cluster_id, self._server.address)
+        log.info("engine %s of cluster %s works", __version__, self._cluster.cluster_id)
+        if self._supervised is not None:
+            answers = {"leads": self._leads, "metrics": self._metrics, "ready": self._is_ready}
+            self._tasks.start("supervisor", self._supervised.run(answers))
 
-    async def _start_metrics(self) -> None:
-        if self._metrics is not None:
-            self._metrics.start()
-            log.info("metrics are at http://%s/metrics", self._metrics.address)
+    async def _listen_when_told(self, supervised: Supervised) -> None:
+        """One of the workers listens; the others take its place when it ends."""
+        await supervised.may_listen.wait()
+        await listen_when_free(self._listen)
 
-    @staticmethod
-    async def _listen(start: Callable[[], Awaitable[None]]) -> None:
-        """Listens as soon as the address is free: another process on this machine may have it."""
-        waited = False
-        while True:
-            try:
-                return await start()
-            except InvalidArgumentError as error:
-                if not waited:
-                    log.warning("%s Trying again until it is free.", error)
-                waited = True
-            await asyncio.sleep(_LISTEN_SECONDS)
+    async def _listen(self) -> None:
+        await self._server.listen()
+        log.info("the API listens on %s", self._server.address)
+
+    async def _metrics(self) -> str:
+        worker = self._supervised.number if self._supervised is not None else 0
+        return await asyncio.to_thread(render, list(describe(self._plane)), worker)
+
+    async def _is_ready(self) -> bool:
+        return self._plane.has_grants
+
+    async def _leads(self) -> bool:
+        return self._leads_now.is_set()
 
     async def _follow(self, standing: Standing) -> None:
         """Works for whoever leads, until this process does."""
@@ -247,10 +264,10 @@ class _Running:
             process=identity(),
             member_id=self._membership.member_id,
         )
-        last = (await self._store.read(_STATE_SECONDS)).get(CLAIM_KEY)
         state = State(self._store, await self._store.open(claim, _STATE_SECONDS), self._end)
         # An engine of an earlier version had everything, and may have left something behind.
-        was_left = isinstance(last, Claim) and not last.released
+        last = self._store.former_claim
+        was_left = last is not None and not last.released
         self._plane.use(state, leads=True)
         self._watch.state = state
         workforce = self._workforce = Workforce(
@@ -312,6 +329,7 @@ class _Running:
         self._tasks.start("share the work", workforce.run())
         self._tasks.start("states", states.run())
         self._tasks.start("write guard", guard.run())
+        self._leads_now.set()
         log.info("this engine process leads")
 
     def _make_runtime(self, link: Link) -> LinkRuntime:
@@ -378,7 +396,7 @@ class _Running:
     async def stop(self) -> None:
         """Stops in an order in which nothing is cut off that could still be finished."""
         log.info("stopping")
-        await self._server.stop(_API_GRACE_SECONDS)  # first: nobody asks for anything new
+        await self._server.refuse(_API_GRACE_SECONDS)  # first: nobody asks for anything new
         if self._lease.holds():
             # Then what was fetched is written or dropped, what was written is answered, and that is stored.
             await self._give_back(DRAIN_SECONDS + _GIVE_BACK_SECONDS)
@@ -388,25 +406,26 @@ class _Running:
 
     async def _give_back(self, timeout: float) -> None:
         self._leaving = True
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        if self._workforce is None and self._plane.has_grants:
+            # The process that leads takes it back; or ends itself meanwhile, and this one leads.
+            waiting = [asyncio.ensure_future(event.wait()) for event in (self._plane.said_goodbye, self._leads_now)]
+            done, pending = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for late in pending:
+                late.cancel()
+            if not done:
+                log.info("no engine that leads has taken back what this one had; the next one will wait a moment")
         if self._workforce is not None:
-            await self._workforce.leave(timeout)
-            return
-        if not self._plane.has_grants:
-            return
-        try:
-            async with asyncio.timeout(timeout):
-                await self._plane.said_goodbye.wait()
-        except TimeoutError:
-            log.info("no engine that leads has taken back what this one had; the next one will wait a moment")
+            await self._workforce.leave(deadline - clock())
 
     async def _close(self) -> None:
         await self._tasks.cancel()  # a failure that is not stored yet is found again by the next process
         await self._members.cancel()
         if hasattr(self, "_membership"):
             await self._membership.leave()  # now others may begin
-        await self._server.stop(0)
-        if self._metrics is not None:
-            await self._metrics.stop()
+        await self._server.stop()
+        await self._http.stop()
         await self._store.close()  # last: what came before had something to store
         self._cluster.close()
 

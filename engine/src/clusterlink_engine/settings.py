@@ -198,7 +198,7 @@ class Api(Section):
 
 
 class Http(Section):
-    """What is read over HTTP: metrics at /metrics, in Prometheus' text format."""
+    """What is read over HTTP: /metrics in Prometheus' text format, /healthz, and /readyz (200 while there are shards)."""
 
     listen: str = "127.0.0.1:7172"
     """Address `host:port`. Loopback only. Port 0 takes a free one; empty: nothing is offered."""
@@ -285,6 +285,10 @@ class Settings(Section):
     limits: Limits = Limits()
     state: State = State()
     replication: Replication = Replication()
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that share the work on this machine, each with the memory that `replication.buffer_bytes` allows. Default 1;
+    more than there are processor cores are of no use."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log lines that are printed. Default info."""
 

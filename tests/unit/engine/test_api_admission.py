@@ -49,7 +49,7 @@ async def serving(directory: Path, **settings: Any) -> AsyncIterator[Server]:
         await server.listen()
         yield server
     finally:
-        await server.stop(0)
+        await server.stop()
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ async def test_a_socket_is_for_its_user_alone(directory: Path) -> None:
         assert await asked(server.address) == ADMITTED
     await second.listen()
     assert await asked(api.listen) == ADMITTED
-    await second.stop(0)
+    await second.stop()
     assert not path.exists()
 
 

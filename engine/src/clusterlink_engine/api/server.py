@@ -91,7 +91,9 @@ class Server:
         self._leader = leader
         self._engine: Engine | None = None
         self._methods: dict[str, Mapping[str, Method]] = {}
-        self._servers: list[aio.Server] = []
+        self._for_users: aio.Server | None = None
+        self._for_processes: aio.Server | None = None
+        self._refuses = False
         self._channels: dict[str, aio.Channel] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
@@ -102,7 +104,7 @@ class Server:
         Raises:
             SettingsError: There is no place for a socket of this user alone.
         """
-        server = self._make()
+        server = self._for_processes = self._make()
         server.add_generic_rpc_handlers((self._peers.handler(),))
         self.peer_address = peer_address(self._api.peer_directory)
         try:
@@ -125,12 +127,9 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._api.is_local:
             reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        try:
-            port = add_address(server, self._api, self._certificates)
-        except InvalidArgumentError:
-            self._servers.remove(server)
-            raise
+        port = add_address(server, self._api, self._certificates)
         await server.start()
+        self._for_users = server
         self.address = self._api.listen
         if self._api.socket is None:
             host, _ = parse_address(self._api.listen)
@@ -147,11 +146,20 @@ class Server:
             "MirrorTopicService": {**self._mirror_methods(engine), **self._stop_methods(engine)},
         }
 
-    async def stop(self, grace: float) -> None:
-        """Takes no new calls and lets those under way finish, for at most `grace` seconds."""
+    async def refuse(self, grace: float) -> None:
+        """Takes no new calls and lets those under way finish, for at most `grace` seconds; other processes are heard on."""
+        self._refuses = True
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+        if self._for_users is not None:
+            await self._for_users.stop(grace)
         await asyncio.gather(*self._running, return_exceptions=True)  # what was begun for callers that went away
+
+    async def stop(self) -> None:
+        """Answers nobody any more."""
+        await asyncio.gather(
+            *(server.stop(0) for server in (self._for_users, self._for_processes) if server is not None)
+        )
+        await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.gather(*(channel.close(None) for channel in self._channels.values()))
 
     def _make(self, *, interceptors: Sequence[Admission] = (), options: Sequence[tuple[str, int]] = ()) -> aio.Server:
@@ -159,7 +167,6 @@ class Server:
         for service in v1.DESCRIPTOR.services_by_name.values():
             methods = {name: self._answer(service.name, name) for name in service.methods_by_name}
             server.add_generic_rpc_handlers((rpc.handlers(service, methods),))
-        self._servers.append(server)
         return server
 
     @staticmethod
@@ -315,7 +322,7 @@ class Server:
         """
 
         async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
-            if self._engine is None:
+            if self._engine is None or self._refuses:
                 return await self._forward(service, method, request, context)
             task = asyncio.ensure_future(self._methods[service][method](request))
             self._running.add(task)

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and answers its exit code: 0, 2 for bad settings or arguments, 1 for everything else."""
     options = _parser().parse_args(arguments)
     if options.command == "serve":
-        return _serve(options.config, options.listen, options.log_level)
+        return _serve(options)
     if options.command == "verify":
         return verify.run(options)
     if options.command in ("link", "mirror", "health"):
@@ -42,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
     serve.add_argument("--listen", metavar="HOST:PORT", help="address of the API (api.listen)")
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="least severe lines to print")
+    serve.add_argument("--workers", type=int, metavar="N", help="processes that share the work (workers)")
+    serve.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)  # a worker's number, and its connection
     remote.add(commands)
     token.add(commands)
     verify.add(commands)
@@ -59,28 +62,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(config: Path | None, listen: str | None, log_level: str | None) -> int:
-    flags: dict[str, object] = {}
-    if listen is not None:
-        flags["api"] = {"listen": listen}
-    if log_level is not None:
-        flags["log_level"] = log_level
+def _serve(options: argparse.Namespace) -> int:
+    api = {"listen": options.listen} if options.listen is not None else None
+    flags = {"api": api, "log_level": options.log_level, "workers": options.workers}
     try:
-        loaded = settings.load(config, flags=flags)
+        loaded = settings.load(options.config, flags={key: flag for key, flag in flags.items() if flag is not None})
     except settings.SettingsError as error:
         complain(str(error))
         return EXIT_BAD_SETTINGS
     # Imported here: a wrong setting is told at once, and the demo needs none of it.
-    from clusterlink_engine import app
     from clusterlink_engine.observability import logging
 
-    logging.configure(loaded.log_level)
+    number, connection = options.worker or (0, 0)
+    logging.configure(loaded.log_level, number)
     try:
-        asyncio.run(app.serve(loaded))
+        if loaded.workers > 1 and not number:
+            from clusterlink_engine.supervisor import supervise
+
+            return asyncio.run(supervise(loaded, _worker_command(options)))
+        from clusterlink_engine import app
+        from clusterlink_engine.supervised import Supervised
+
+        asyncio.run(app.serve(loaded, Supervised(number, connection) if number else None))
     except ClusterlinkError as error:
         complain(str(error))
         return EXIT_BAD_SETTINGS if isinstance(error, settings.SettingsError) else EXIT_FAILURE
     return 0
+
+
+def _worker_command(options: argparse.Namespace) -> list[str]:
+    """Answers what runs a worker with the same settings, but for its number and its connection."""
+    flags = {"--config": options.config, "--listen": options.listen, "--log-level": options.log_level}
+    given = [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+    return [sys.executable, "-P", "-m", "clusterlink_engine", "serve", *given, "--worker"]
 
 
 def _demo(*, keep: bool) -> int:

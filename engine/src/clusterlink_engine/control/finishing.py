@@ -180,7 +180,7 @@ class Finishing:
             except ClusterlinkError as error:
                 log.warning("seeding of mirror topic %s: %s", name, error)  # a right that is missing can be given
             await backoff.wait()
-        self._plane.way(mirror).config_sync.hurry()
+        self._plane.way(mirror).config_sync.hurry_for(mirror.name)
         log.info("mirror topic %s is seeded", name)
 
     def go_on_with(self, mirror: MirrorTopic) -> None:

@@ -102,7 +102,7 @@ class MirrorTopics:
             if mirror.direction is Direction.REMOTE_TO_LOCAL:
                 await self._reset(mirror, spec.config)
             changed = await self._state.change_mirror(name, {"config": dict(sorted(spec.config.items()))})
-            self._plane.way(mirror).config_sync.hurry()
+            self._plane.way(mirror).config_sync.hurry_for(mirror.name)
             return changed
 
     async def pause(self, name: str, link: str) -> MirrorTopic:

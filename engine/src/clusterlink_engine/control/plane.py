@@ -219,7 +219,7 @@ class Plane:
                     cursor.core.hold_at = None
                     cursor.offer()
         if tenures:
-            runtime.way(mirror.direction).config_sync.hurry()
+            runtime.way(mirror.direction).config_sync.hurry_for(mirror.name)
 
     def retired(self, cursor: Cursor) -> None:
         """Nothing of a cursor is on its way any more."""

@@ -1,89 +1,14 @@
-"""Metrics in Prometheus' text format, of what this process does: scrape every process, and add up."""
+"""The metrics of what this process does."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError as OverdueError
+from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.control.view import View
-from clusterlink_engine.errors import InvalidArgumentError
-from clusterlink_engine.settings import parse_address
 
-_ANSWER_SECONDS = 5.0
 _PARTITION = ("link", "topic", "partition")
-
-
-class Metrics:
-    """The listener; requests are answered by threads of their own, from a snapshot that the event loop makes."""
-
-    def __init__(self, listen: str, plane: Plane) -> None:
-        """Prepares.
-
-        Args:
-            listen: `host:port`.
-            plane: What is described.
-        """
-        self.address = ""
-        self._listen = listen
-        self._registry = CollectorRegistry()
-        self._registry.register(_OnLoop(asyncio.get_running_loop(), lambda: list(describe(plane))))
-        self._close: Callable[[], None] = lambda: None
-
-    def start(self) -> None:
-        """Begins to answer at /metrics.
-
-        Raises:
-            InvalidArgumentError: The address cannot be listened on.
-        """
-        host, port = parse_address(self._listen)
-        try:
-            server, thread = start_http_server(port, host, self._registry)
-        except OSError as error:
-            raise InvalidArgumentError(f"http.listen: {self._listen} cannot be listened on; is it in use?") from error
-
-        def close() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        self._close = close
-        self.address = f"{host}:{server.server_port}"
-
-    async def stop(self) -> None:
-        """Stops answering."""
-        await asyncio.get_running_loop().run_in_executor(None, self._close)
-
-
-class _OnLoop(Collector):
-    """Collects on the event loop, whose objects no other thread may look at."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, collect: Callable[[], Iterable[Metric]]) -> None:
-        self._loop = loop
-        self._collect = collect
-
-    def describe(self) -> Iterable[Metric]:
-        """Answers nothing: what there is is found out by asking."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """Answers the metrics now.
-
-        Raises:
-            TimeoutError: The event loop does not come to it.
-        """
-
-        async def ask() -> Iterable[Metric]:
-            return self._collect()
-
-        try:
-            return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(_ANSWER_SECONDS)
-        except OverdueError as error:
-            raise TimeoutError(f"the engine has not answered for {_ANSWER_SECONDS:g} s") from error
 
 
 def describe(plane: Plane) -> Iterator[Metric]:

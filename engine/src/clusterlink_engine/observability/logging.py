@@ -8,7 +8,7 @@ from clusterlink_engine.printable import printable
 # Of one line, without what Python says of an exception: an error may be told in a sentence of ours.
 _LONGEST = 4000
 
-_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s"
+_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s {worker}%(name)s: %(message)s"
 
 
 class _Formatter(logging.Formatter):
@@ -22,10 +22,11 @@ class _Formatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure(level: str) -> None:
-    """Sets logging up for this process; `level` is a name such as "info"."""
+def configure(level: str, worker: int = 0) -> None:
+    """Sets logging up for this process; `level` is a name such as "info". Lines of a worker have its number."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S"))
+    told = _FORMAT.format(worker=f"worker {worker} " if worker else "")
+    handler.setFormatter(_Formatter(told, "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The library says everything twice: what matters of it comes back as an error where the call is made.
     for name in ("store.state_topic", "admin.topics"):

@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 _FENCED = (LibraryError._FENCED, LibraryError.INVALID_PRODUCER_EPOCH, LibraryError.PRODUCER_FENCED)  # noqa: SLF001
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0  # how often files of certificates and passwords are looked at while nothing is written
+# How long a broker keeps a fetch at the end of the topic: that it is the end is known only by the answer, and a process that
+# starts waits for it. Afterwards nobody is in a hurry.
+_READING_WAIT_MS = 10
+_FOLLOWING_WAIT_MS = 500
+
 _CLIENT_ID = "clusterlink-state"
 _TRANSACTION_SECONDS = 30.0
 _ATTEMPTS = 5
@@ -44,6 +49,7 @@ class StateTopic:
 
     Attributes:
         claim_offset: Where this process's claim is, once it is open; larger than that of every earlier one.
+        former_claim: The last claim before it, once it is open; None if it is the first.
 
     Reading and writing happen in two threads of their own, since the library blocks; results arrive on the event loop.
     """
@@ -66,6 +72,7 @@ class StateTopic:
         self._on_lost = on_lost
         self._writes_by: dict[str, Any] = {}  # settings of the producer
         self._reads_by: dict[str, Any] = {}  # settings of the consumer
+        self._waits_ms = 0
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")
         self._closing = threading.Event()
@@ -74,6 +81,7 @@ class StateTopic:
         self._claim: Claim | None = None
         self._successor: Claim | None = None  # written by the reading thread
         self.claim_offset: int = -1
+        self.former_claim: Claim | None = None
 
     @property
     def can_encrypt(self) -> bool:
@@ -88,7 +96,10 @@ class StateTopic:
             SettingsError: There are secrets whose key is not given.
             StateError: The topic cannot be read within `timeout` seconds, or holds what is no record.
         """
-        return await self._read_whole({}, timeout)
+        try:
+            return await self._read_whole({}, timeout)
+        finally:
+            await self._run(self._reading, self._rest)
 
     async def open(self, claim: Claim, timeout: float) -> Records:
         """Claims the state and answers everything in it, by key, claims left out.
@@ -106,7 +117,8 @@ class StateTopic:
         """
         self._claim = claim
         values: _Values = {}
-        await self._read_whole(values, timeout)
+        former = (await self._read_whole(values, timeout)).get(CLAIM_KEY)
+        self.former_claim = former if isinstance(former, Claim) else None
         await self._run(self._writing, self._claim_topic, timeout)
         await self._run(self._reading, self._read, values, claim.instance_id, timeout)
         records = await self._run(self._reading, self._decode, values)
@@ -189,7 +201,7 @@ class StateTopic:
         consumer: Consumer | None = None
         try:
             self._init_producer(settings, _TRANSACTION_SECONDS)
-            consumer = self._make_consumer(settings)
+            consumer = self._make_consumer(settings, _READING_WAIT_MS)
             self._read_by(consumer, values, None, _TRANSACTION_SECONDS)
             last = decode(CLAIM_KEY, values[CLAIM_KEY])
         except (KafkaException, StateError) as error:
@@ -319,12 +331,14 @@ class StateTopic:
                 return
         raise StateError(f'The state topic "{self._topic}" could not be read to its end within {timeout:g} s.')
 
-    def _open_consumer(self) -> Consumer:
-        """Answers the consumer: where the last one was, if that could not connect any more as it did."""
-        settings = self._changed_settings(self._reads_by)
-        if settings is not None:
-            former, self._reads_by = self._consumer, settings
-            self._consumer = self._make_consumer(settings)
+    def _open_consumer(self, wait_ms: int = _READING_WAIT_MS) -> Consumer:
+        """Answers the consumer: where the last one was, if that does not connect as it has to by now."""
+        wanted = self._changed_settings(self._reads_by)
+        if wanted is None and wait_ms != self._waits_ms:
+            wanted = self._reads_by
+        if wanted is not None:
+            former, self._reads_by, self._waits_ms = self._consumer, wanted, wait_ms
+            self._consumer = self._make_consumer(wanted, wait_ms)
             if former is not None:
                 (position,) = former.position([TopicPartition(self._topic, 0)])
                 place = max(position.offset, self.claim_offset + 1)
@@ -333,8 +347,13 @@ class StateTopic:
         assert self._consumer is not None  # noqa: S101 - there are no settings only at first
         return self._consumer
 
+    def _rest(self) -> None:
+        """Asks for nothing more until it is read again."""
+        if self._consumer is not None:
+            self._consumer.unassign()
+
     @staticmethod
-    def _make_consumer(settings: dict[str, Any]) -> Consumer:
+    def _make_consumer(settings: dict[str, Any], wait_ms: int) -> Consumer:
         return Consumer(
             {
                 **settings,
@@ -344,6 +363,7 @@ class StateTopic:
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": wait_ms,
             },
             logger=log.getChild("librdkafka"),
         )
@@ -362,7 +382,7 @@ class StateTopic:
         look_at = 0.0
         while not self._closing.is_set():
             if time.monotonic() >= look_at:
-                consumer = self._open_consumer()
+                consumer = self._open_consumer(_FOLLOWING_WAIT_MS)
                 look_at = time.monotonic() + _LOOK_SECONDS
             message = consumer.poll(_POLL_SECONDS)
             if message is None or message.error() is not None:

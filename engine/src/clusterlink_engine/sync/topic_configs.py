@@ -1,5 +1,6 @@
 """Topic config sync: the settings of mirror topics follow those of their source topics."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -44,6 +45,8 @@ class TopicConfigSync(SyncTask):
         self._mirrors = mirrors
         self._store = store
         self._wanted: dict[str, dict[str, str]] = {}
+        self._hurried: set[str] = set()
+        self._whole_due_at = 0.0
         self.mended = 0
 
     @property
@@ -56,9 +59,25 @@ class TopicConfigSync(SyncTask):
         """See SyncTask."""
         return self._link().topic_config_sync.interval_ms
 
+    def hurry(self) -> None:
+        """See SyncTask: look at all mirror topics now."""
+        self._whole_due_at = 0.0
+        super().hurry()
+
+    def hurry_for(self, mirror: str) -> None:
+        """Something changed for one mirror topic: look at it now; the others have their time."""
+        self._hurried.add(mirror)
+        super().hurry()
+
     async def work(self) -> list[TaskError]:
-        """See SyncTask."""
-        mirrors = self._mirrors()
+        """See SyncTask. Where many mirror topics begin, one after the other, each is read once and not all each time."""
+        hurried, self._hurried = self._hurried, set()
+        mirrors, now = self._mirrors(), asyncio.get_running_loop().time()
+        if now < self._whole_due_at:
+            some = [mirror for mirror in mirrors if mirror.name in hurried]
+            # Errors of the others are as they were.
+            return [*self.errors, *(await self.sync(some) if some else [])]
+        self._whole_due_at = now + self.interval_ms / 1000
         return await self.sync(mirrors) if mirrors else []
 
     async def sync(self, mirrors: Sequence[MirrorTopic]) -> list[TaskError]:
