@@ -155,10 +155,10 @@ def _values(attributes: int, body: bytes) -> list[bytes]:
         return [b"(cannot be read)"]
     found, position = [], 0
     while position < len(plain):
-        length, position = records._read_varint(plain, position)
+        length, position = read_signed_varint(plain, position)
         end = position + length
-        _, rest = records._read_varint(plain, position + 1)
-        _, rest = records._read_varint(plain, rest)
+        _, rest = read_signed_varint(plain, position + 1)
+        _, rest = read_signed_varint(plain, rest)
         found.append(plain[rest:end])
         position = end
     return found
