@@ -20,6 +20,7 @@ from clusterlink_engine.wire.batch import HEADER_BYTES, LAST_OFFSET
 from clusterlink_engine.wire.compression import CompressionError, compress, decompress
 from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.primitives import read_signed_varint
 from clusterlink_engine.wire.produce import Acknowledgement
 from tests.fake_broker.mirroring import PRODUCER_ID, cursor
 from tests.fuzz.campaign import Case

@@ -263,8 +263,8 @@ class Replication(Section):
     (slower, and not safe if a broker dies in the middle), or "auto", the default: markers where the cluster allows them."""
 
     merge_batches: Literal["auto", "off"] = "auto"
-    """Whether tiny batches are merged: "auto", the default: uncompressed ones of up to 16 records that are fetched together, up to
-    64 KiB; their records, offsets and timestamps stay as they are. "off": never, each batch stays the source's byte by byte."""
+    """Whether tiny batches are merged: "auto", the default: uncompressed ones of up to 16 records that are fetched together,
+    up to 64 KiB; records, offsets and timestamps stay as they are. "off": never, so that batches keep their bytes, too."""
 
     write_guard: Literal["auto", "off"] = "auto"
     """Whether an ACL denies everybody to write to mirror topics: "auto", the default, where the engine is a super user of the

@@ -219,7 +219,7 @@ class Cursor:
 
     def _merge(self, batches: list[Batch], records: memoryview) -> list[Batch]:
         """Merges tiny batches, which then go the way of all others: none of what follows knows a difference."""
-        if not self._merges or len(batches) < 2:  # noqa: PLR2004 - one alone has nothing to be merged with
+        if not self._merges:
             return batches
         merged = merging.merge(records, batches)
         if len(merged) < len(batches):

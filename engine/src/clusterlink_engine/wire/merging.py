@@ -1,9 +1,9 @@
-"""Tiny batches of a fetched partition merged, where they lie in the frame: a batch costs a broker and us more than its records.
+"""Tiny batches of a fetched partition are merged, where they lie in the frame: each costs us and a broker more than its record.
 
-What a consumer sees of a record stays as it is. A record is: its length, an attributes byte, the deltas of timestamp and offset,
-then key, value and headers; only the length and the deltas are written anew, as they are in a batch that a producer made of
-these records. Nothing is merged but what is plain: uncompressed records with the producers' timestamps, without holes, of no
-transaction, written in one leader epoch. Whatever is odd stays a batch of its own, and is copied whole.
+What a consumer sees of a record stays as it is. A record is: its length, an attributes byte, the deltas of timestamp and
+offset, then key, value and headers; only the length and the deltas are written anew, as they are in a batch that a producer
+made of these records. Nothing is merged but what is plain: uncompressed records with the producers' timestamps, without holes,
+of no transaction, written in one leader epoch. Whatever is odd stays a batch of its own, and is copied whole.
 """
 
 import struct
@@ -99,7 +99,8 @@ def _merged(view: memoryview, run: list[Batch]) -> Batch | None:
     view[HEADER_BYTES:] = body
     write_header(view, count, 0, base, newest)
     return Batch(
-        BatchHeader(first.base_offset, last.last_offset, count, 0, 2, size, -1, -1, -1, first.leader_epoch, newest), view
+        BatchHeader(first.base_offset, last.last_offset, count, 0, 2, size, -1, -1, -1, first.leader_epoch, newest),
+        view,
     )
 
 
@@ -136,7 +137,7 @@ def _records_of(data: bytes, position: int, end: int, base: int, count: int) -> 
 
 @lru_cache(maxsize=MOST_BYTES)
 def _head_of_single(size: int) -> bytes:
-    """Answers how a record begins that takes so many bytes, and has no attributes and deltas of 0: what most have that are alone."""
+    """Answers how a record begins that takes so many bytes, without attributes and with deltas of 0, as most that are alone."""
     for length in range(size - 1, max(size - 6, 0), -1):
         prefix = signed_varint(length)
         if len(prefix) + length == size:
