@@ -74,13 +74,12 @@ def test_owners_that_cut_differently_take_over_from_each_other(
     merging.create_mirror("link", topic_name)
 
     def moves() -> None:
-        before = topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
+        def ends() -> dict[int, int]:
+            return topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
 
-        def has_moved() -> bool:
-            ends = topics.log_ends(destination_cluster.bootstrap_servers, topic_name)
-            return all(ends[number] > end for number, end in before.items())
-
-        wait_until(has_moved, 60, "each partition to be written to")
+        # A broker that has just started may need a moment before it answers.
+        before = wait_until(ends, 30, "the mirror's log ends")
+        wait_until(lambda: all(ends()[p] > end for p, end in before.items()), 60, "each partition to be written to")
         time.sleep(randomness.uniform(0, 0.3))  # the random moment itself
 
     with _written(source_cluster.bootstrap_servers, topic_name):
@@ -89,11 +88,11 @@ def test_owners_that_cut_differently_take_over_from_each_other(
             victim.kill()
             survivor.wait_for_shares()
             moves()
-            destination_cluster.nodes[0].kill()
-            destination_cluster.nodes[0].start()
-            moves()
             victim.start()
             survivor.wait_for_shares(victim)
+        moves()
+        destination_cluster.nodes[0].kill()
+        destination_cluster.nodes[0].start()
         moves()
     assert_becomes_equal(source_cluster, destination_cluster, topic_name)
     assert _sizes(source_cluster, topic_name) == {1}

@@ -36,6 +36,9 @@ _MAX_QUEUED_BYTES = 8 * 1024 * 1024
 # Gaps are numbers only, but each one that waits costs a round trip.
 _MAX_QUEUED_PIECES = 4096
 
+# An answer for one partition with more takes some milliseconds: after it, others have their turn.
+_MANY_BATCHES = 500
+
 # Batches with more are encoded again in a thread.
 _RECODED_AT_ONCE = 500
 _RECODED_AT_ONCE_BYTES = 64 * 1024
@@ -203,6 +206,7 @@ class Cursor:
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
             self.apply(core.source_diverged(*answer.diverging))
+        many = len(batches) > _MANY_BATCHES
         batches = self._merge(batches, answer.records)
         pieces = core.plan([batch.header for batch in batches], answer.aborted)
         if core.epochs_unstored:
@@ -216,6 +220,10 @@ class Cursor:
         if core.failure is None:
             self.settled.set()
         self.offer()
+        if many:
+            await asyncio.sleep(
+                0
+            )  # an answer has many partitions: heartbeats, and what is ready to be sent, cannot wait
 
     def _merge(self, batches: list[Batch], records: memoryview) -> list[Batch]:
         """Merges tiny batches, which then go the way of all others: none of what follows knows a difference."""
