@@ -7,7 +7,7 @@ SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fix test test-all demo bench docs proto lock clean
+.PHONY: help setup check fix test test-all demo bench docs proto lock release clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -57,5 +57,14 @@ proto: .venv-proto/.ready ## Generates the message classes anew.
 lock: setup ## Resolves the dependencies anew and writes requirements/*.txt.
 	$(BIN)/python requirements/lock.py
 
+release: .venv-release/.ready ## Builds the provider for a registry, for this platform: zip, checksums, manifest in dist/.
+	.venv-release/bin/python provider/release.py $(ARGS)
+
+.venv-release/.ready: requirements/release.txt proto/pyproject.toml provider/pyproject.toml
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --require-hashes -r requirements/release.txt
+	.venv-release/bin/python -m pip install --quiet --no-build-isolation --no-deps -e proto -e provider
+	@touch $@
+
 clean: ## Removes what make created.
-	rm -rf .venv .venv-proto .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis

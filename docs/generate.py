@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from clusterlink_engine.model import topic_settings
 from clusterlink_engine.model.properties import ATTRIBUTES, PROPERTIES
+from clusterlink_engine.model.rights import RIGHTS
 from clusterlink_engine.settings import Settings
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
@@ -39,7 +40,7 @@ def render() -> str:
         "",
         "## Properties of a link that are attributes",
         "",
-        "By name on the command line, except `sasl.jaas.config` and `ssl.keystore.key`; by attribute in Terraform and the API:",
+        "By name on the command line, except `sasl.jaas.config` and the secrets; by attribute in Terraform and the API:",
         "",
     ]
     lines += ["| property | attribute |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in sorted(ATTRIBUTES.items()))]
@@ -47,7 +48,25 @@ def render() -> str:
     lines += ["The source's if `topic_config_sync.include` names them, or if it names none:", ""]
     lines += [_names(topic_settings.CONFIGURABLE), "", "While mirroring, whatever the source has:", ""]
     lines += ["| setting | value |", "|---|---|", *(f"| `{k}` | `{v}` |" for k, v in topic_settings.FORCED.items()), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rights()])
+
+
+def _rights() -> list[str]:
+    """Answers the table of the rights that links need."""
+    lines = [
+        "## Rights",
+        "",
+        "What each does, how they are given and how they are checked: [security.md](security.md#least-rights).",
+    ]
+    lines += ["", "| cluster | on | operations | needed by |", "|---|---|---|---|"]
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for right in RIGHTS:
+        text = f"`{right.operation.name}`" + (f" ({right.why})" if right.why else "")
+        rows.setdefault((right.side, right.scope, right.feature), []).append(text)
+    lines += [
+        f"| {side} | {scope} | {', '.join(rights)} | {feature} |" for (side, scope, feature), rights in rows.items()
+    ]
+    return [*lines, ""]
 
 
 def _table() -> list[str]:
@@ -59,7 +78,7 @@ def _rows(name: str, field: FieldInfo) -> list[str]:
     rows = [_row(name, field)]
     for kind in get_args(field.annotation):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += [_row(f"{name}.{key}", entry) for key, entry in kind.model_fields.items()]
+            rows += [row for key, entry in kind.model_fields.items() for row in _rows(f"{name}.{key}", entry)]
     return rows
 
 

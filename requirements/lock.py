@@ -1,7 +1,7 @@
 """Writes the locks: every package with its hashes, no address of an index.
 
-`dev.txt` is the workspace's environment, `proto.txt` the generator's, `engine.txt` and `provider.txt` are what a server
-and a CI runner install beside the wheels.
+`dev.txt` is the workspace's environment, `proto.txt` the generator's, `build.txt` makes the wheels of an image, `release.txt`
+is the bundler's; `engine.txt` and `provider.txt` are what a server and a CI runner install beside the wheels.
 """
 
 import subprocess
@@ -13,11 +13,13 @@ OWN = ["clusterlink-proto", "clusterlink-engine", "clusterlink-provider"]
 LOCKS = {
     "dev.txt": [
         *("proto/pyproject.toml", "engine/pyproject.toml", "provider/pyproject.toml"),
-        *("--extra", "demo", "--group", "dev"),
+        *("--extra", "demo", "--extra", "msk", "--group", "dev"),
     ],
     "proto.txt": ["--group", "proto"],
+    "build.txt": ["--group", "build"],
     "engine.txt": ["proto/pyproject.toml", "engine/pyproject.toml"],
     "provider.txt": ["proto/pyproject.toml", "provider/pyproject.toml"],
+    "release.txt": ["proto/pyproject.toml", "provider/pyproject.toml", "--group", "release"],
 }
 
 

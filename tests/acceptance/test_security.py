@@ -1,5 +1,7 @@
 """Links with a user, on a cluster that looks at passwords."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,12 +10,17 @@ import pytest
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineClient
+from tests.acceptance.engine import RealEngine
 from tests.acceptance.resident import ResidentProvider
 from tests.acceptance.terraform import Terraform, blamed
+from tests.support import produce, topics, ways
+from tests.support.compare import assert_mirrors
 from tests.support.engine import EngineProcess
+from tests.support.token_server import TokenServer
+from tests.support.waiting import wait_until
 
 LINK = "clusterlink_link.secured"
-RIGHT, WRONG = "a-secret, with=signs", "another-word"
+RIGHT, WRONG, OTHER = ways.PASSWORD, "another-word", "one more word"
 
 SASL = """sasl = {
       mechanism           = "SCRAM-SHA-512"
@@ -23,11 +30,28 @@ SASL = """sasl = {
     }"""
 
 
+BEARER = """sasl = {
+      mechanism = "OAUTHBEARER"
+      oauth = {
+        token_endpoint_url       = "%s"
+        client_id                = "mirror"
+        client_secret_wo         = var.password
+        client_secret_wo_version = %d
+      }
+    }"""
+
+
 @pytest.fixture(scope="module")
-def secured() -> Iterator[KafkaCluster]:
-    """A cluster with one user, and a listener where nobody is asked."""
-    settings = {"super.users": "User:ANONYMOUS;User:mirror"}
-    with KafkaCluster(users={"mirror": RIGHT}, settings=settings, name="secured") as cluster:
+def server() -> Iterator[TokenServer]:
+    """Who grants tokens."""
+    with ways.token_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def secured(server: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """A cluster with one user, and a listener of each kind."""
+    with ways.secured_cluster(server, tmp_path_factory.mktemp("keys"), name="secured") as cluster:
         yield cluster
 
 
@@ -107,3 +131,108 @@ def test_an_engine_without_a_key_refuses_a_password_at_plan(
     refused = terraform.plan()
     assert blamed(refused.error("no key to encrypt secrets with", "clusterlink state-key new")) == "sasl = {"
     assert RIGHT not in refused.output
+
+
+def test_the_secret_of_a_client_is_changed_in_place(
+    terraform: Terraform, secured: KafkaCluster, server: TokenServer
+) -> None:
+    """Also one that the endpoint does not know is refused with its words, and changes nothing."""
+
+    def config(version: int) -> str:
+        sasl = BEARER % (server.url, version)
+        return link(secured.sasl_bootstrap_servers, 'security_protocol = "SASL_PLAINTEXT"', sasl)
+
+    terraform.environment["TF_VAR_password"] = ways.CLIENT_SECRET
+    terraform.step(config(1), {LINK: "create"})
+    made = terraform.state[LINK]["link_id"]
+    terraform.environment["TF_VAR_password"] = WRONG
+    terraform.write(config(2))
+    refused = terraform.apply(check=False)
+    error = refused.error(
+        "Cannot update the link secured", "refused the client (status 401; invalid_client: Who is it?)"
+    )
+    assert blamed(error) == "sasl = {"
+    assert WRONG not in refused.output
+    try:
+        server.clients["mirror"] = WRONG
+        terraform.step(config(2), {LINK: "update"})
+    finally:
+        server.clients["mirror"] = ways.CLIENT_SECRET
+    assert terraform.state[LINK]["link_id"] == made
+    assert terraform.state[LINK]["remote_cluster"]["sasl"]["oauth"]["client_secret_wo"] is None
+    assert WRONG not in (terraform.directory / "terraform.tfstate").read_text()
+
+
+def test_a_client_certificate_is_changed_in_place(
+    terraform: Terraform, secured: KafkaCluster, engine: RealEngine
+) -> None:
+    """Over TLS, where brokers ask for certificates: a link, its mirror topic, and another key for both."""
+    name = "certified"
+    topics.create(secured.bootstrap_servers, name)
+    engine.source_topics.append(name)  # and the mirror topic goes with the link
+    produce.write(secured.bootstrap_servers, name, produce.varied(100))
+
+    def config(certificate: str, version: int) -> str:
+        tls = f"""tls = {{
+      ca_pem             = {json.dumps(ways.AUTHORITY.pem)}
+      certificate_pem    = {json.dumps(certificate)}
+      key_pem_wo         = var.password
+      key_pem_wo_version = {version}
+    }}"""
+        mirror = f'resource "clusterlink_mirror_topic" "m" {{\n  link = {LINK}.name\n  source_topic = "{name}"\n}}\n'
+        return link(secured.servers("MTLS"), 'security_protocol = "SSL"', tls) + mirror
+
+    first, second, stranger = ways.CLIENT, ways.AUTHORITY.issue(ways.USER), ways.STRANGER.issue(ways.USER)
+    terraform.environment["TF_VAR_password"] = first.key
+    terraform.step(config(first.certificate, 1), {LINK: "create", "clusterlink_mirror_topic.m": "create"})
+    made = terraform.state[LINK]["link_id"]
+    terraform.environment["TF_VAR_password"] = stranger.key
+    terraform.write(config(stranger.certificate, 2))
+    refused = terraform.apply(check=False)
+    assert blamed(refused.error("Cannot update the link secured", "refused the engine's certificate")) == "tls = {"
+    terraform.environment["TF_VAR_password"] = second.key
+    terraform.step(config(second.certificate, 2), {LINK: "update"})
+    assert terraform.state[LINK]["link_id"] == made
+    produce.write(secured.bootstrap_servers, name, produce.varied(100, seed=1))
+    _wait_until_caught_up(secured, engine, name)
+    assert_mirrors(secured.bootstrap_servers, engine.local_bootstrap, name)
+    assert second.key.splitlines()[1] not in (terraform.directory / "terraform.tfstate").read_text()
+
+
+def test_the_example_with_tokens(
+    terraform: Terraform, secured: KafkaCluster, server: TokenServer, engine: RealEngine
+) -> None:
+    """Applied as its README says, with another secret afterwards."""
+    name = "by-token"
+    topics.create(secured.bootstrap_servers, name)
+    engine.source_topics.append(name)
+    produce.write(secured.bootstrap_servers, name, produce.varied(100))
+    for file in (Path(__file__).parents[2] / "examples" / "terraform" / "oauth").glob("*.tf"):
+        shutil.copy(file, terraform.directory)
+    terraform.run("init", "-no-color")
+    terraform.environment["TF_VAR_client_secret"] = ways.CLIENT_SECRET
+    values = {
+        "engine_endpoint": engine.endpoint,
+        "source_bootstrap_servers": json.dumps([secured.servers("SASL_SSL")]),
+        "source_ca_pem": ways.AUTHORITY.pem,
+        "token_endpoint_url": server.url,
+        "client_id": ways.USER,
+        "topics": json.dumps([name]),
+    }
+    given = [f"-var={key}={value}" for key, value in values.items()]
+    terraform.apply(*given)
+    assert terraform.plan(*given).code == 0
+    _wait_until_caught_up(secured, engine, name)
+    assert_mirrors(secured.bootstrap_servers, engine.local_bootstrap, name)
+    try:
+        server.clients[ways.USER] = OTHER
+        terraform.environment["TF_VAR_client_secret"] = OTHER
+        assert terraform.apply(*given, "-var=client_secret_version=2").actions == {"clusterlink_link.source": "update"}
+    finally:
+        server.clients[ways.USER] = ways.CLIENT_SECRET
+    terraform.run("destroy", "-json", "-auto-approve", "-input=false", *given, "-var=client_secret_version=2")
+
+
+def _wait_until_caught_up(secured: KafkaCluster, engine: RealEngine, name: str) -> None:
+    ends = topics.log_ends(secured.bootstrap_servers, name)
+    wait_until(lambda: topics.log_ends(engine.local_bootstrap, name) == ends, 60, f"{name} to be mirrored")

@@ -90,6 +90,7 @@ def case() -> Case:
         entry = FetchedPartition("orders", 0, 0, ends, ends, 0, memoryview(data), aborted)
         budget = Budget(1 << 20)
         source = Source(None, 1, budget, FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)  # type: ignore[arg-type]
+        source.add(mirror)
         frame = Frame(budget, memoryview(data), FramePool())
         await source._deliver(mirror, entry, frame)
         frame.release()

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from clusterlink_engine.errors import Side
-from clusterlink_engine.security import Sasl, Security
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.connection import Connection
 

@@ -4,9 +4,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from uuid import UUID
 
-from clusterlink_engine.errors import KafkaError
+from clusterlink_engine.errors import BrokerRefusedError, KafkaError
 from clusterlink_engine.model.acls import Acl
-from clusterlink_engine.wire import acls, fetch, groups, logs, markers, offsets, produce, records, transactions
+from clusterlink_engine.wire import (
+    acls,
+    attempts,
+    brokers,
+    fetch,
+    groups,
+    logs,
+    markers,
+    offsets,
+    produce,
+    records,
+    transactions,
+)
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.connection import choose_version
 from clusterlink_engine.wire.groups import GROUP, GroupConnection
@@ -114,6 +126,21 @@ async def _markers(cluster: AskedCluster) -> None:
     await markers.may_write_markers(cluster, TOPIC)
 
 
+async def _attempts(cluster: AskedCluster) -> None:
+    for resource_type, operation in attempts.ATTEMPTED:
+        codes = await attempts.attempt(cluster, resource_type, operation, ["attempted"])
+        assert all(isinstance(code, int) for code in codes.values())
+    await attempts.cluster_operations(cluster)
+
+
+async def _brokers(cluster: AskedCluster) -> None:
+    await brokers.broker_settings(cluster, NODE, ["auto.create.topics.enable"])
+    await brokers.topic_settings(cluster, [TOPIC], ["cleanup.policy"])
+    with suppress(BrokerRefusedError):  # without the right
+        await brokers.controller_time(cluster)
+    await brokers.not_understood(cluster)
+
+
 async def _transactions(cluster: AskedCluster) -> None:
     producer = await transactions.init_producer(cluster, "fuzzed-id")
     await transactions.add_partitions(cluster, producer, _PARTITIONS)
@@ -143,5 +170,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "acls": _acls,
     "markers": _markers,
     "transactions": _transactions,
+    "attempts": _attempts,
+    "brokers": _brokers,
     SCRAM: _scram,
 }

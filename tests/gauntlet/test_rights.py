@@ -201,13 +201,7 @@ def test_least_rights_of_going_back(
     with pytest.raises(grpc.RpcError) as refused:
         engine.reverse(topic_name)
     assert "need ALTER on the cluster" in (refused.value.details() or "")
-    granted = [
-        *rights.mirror_topics(topic_name),
-        rights.MARKERS,
-        rights.group(topic_name, AclOperation.DESCRIBE),
-        rights.group(topic_name, AclOperation.READ),
-    ]
-    rights.grant(secured.bootstrap_servers, "turner", granted)
+    rights.grant(secured.bootstrap_servers, "turner", rights.going_back(topic_name, group))
     for direction in (v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE, v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL):
         wait_until(lambda: engine.reverse(topic_name), 30, "the rights to be known")
         wait_until(

@@ -51,6 +51,28 @@ def test_looking_pausing_promoting_and_failing_over(
     assert refused.stderr == f'clusterlink: The topic "{other}" has already stopped its mirror from "link".\n'
 
 
+def test_checking_a_link_that_is_there_and_one_that_is_not(
+    source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """On clusters where everybody may do everything; nothing is made."""
+    engine = start_engine()
+    described = ["--remote-bootstrap-server", source_cluster.bootstrap_servers, "--topic", topic_name]
+    rows = json.loads(engine.run("link", "check", "link", *described, "-o", "json").stdout)["checks"]
+    found = {(row["side"], row["check"]): row["status"] for row in rows}
+    assert found["LINK_SIDE_LOCAL", "CREATE on mirror topics"] == "CHECK_STATUS_PRESENT"
+    assert "ALTER on the cluster" not in {name for side, name in found if side == "LINK_SIDE_REMOTE"}
+    assert engine.run("link", "list").stdout.splitlines()[1:] == []
+    refused = engine.run("link", "check", "link", code=1)
+    assert refused.stderr == 'clusterlink: There is no link "link".\n'
+    engine.create_link("link", source_cluster.bootstrap_servers)
+    topics.create(source_cluster.bootstrap_servers, topic_name)
+    engine.create_mirror("link", topic_name)
+    shown = engine.run("link", "check", "link").stdout
+    assert next(line for line in shown.splitlines() if line.startswith("READ on source topics")).endswith(topic_name)
+    wrong = engine.run("link", "check", "link", *described, "--remote-cluster", "another", code=1)
+    assert "another was expected" in wrong.stdout
+
+
 def test_making_changing_and_deleting(
     source_cluster: KafkaCluster,
     destination_cluster: KafkaCluster,

@@ -75,12 +75,7 @@ def refused(sentence: str) -> Iterator[list[bytes]]:
 
 
 def state_records(cluster: KafkaCluster, engine: EngineProcess) -> list[tuple[bytes, bytes]]:
-    """Every key and value in the log of the state topic, the overwritten ones too."""
-    start = topics.log_starts(cluster.bootstrap_servers, engine.state_topic)[0]
-    end = topics.log_ends(cluster.bootstrap_servers, engine.state_topic)[0]
-    with reading.consumer(cluster.bootstrap_servers, "read_uncommitted") as reader:
-        found = [content for _, content in reading.records(reader, engine.state_topic, 0, start, end)]
-    return [(key or b"", value or b"") for key, value, *_ in found]
+    return reading.keys_and_values(cluster.bootstrap_servers, engine.state_topic)
 
 
 def stored(cluster: KafkaCluster, engine: EngineProcess, name: str = "link") -> Any:

@@ -7,7 +7,12 @@ from io import BytesIO
 from uuid import uuid4
 
 import pytest
-from kafka.protocol.admin import ListGroupsRequest, ListGroupsResponse
+from kafka.protocol.admin import (
+    ListGroupsRequest,
+    ListGroupsResponse,
+    ListTransactionsRequest,
+    ListTransactionsResponse,
+)
 from kio.schema.share_group_heartbeat.v1.request import ShareGroupHeartbeatRequest
 from kio.schema.types import GroupId, TopicName
 from kio.serial import entity_writer
@@ -15,8 +20,10 @@ from kio.static.primitive import i32
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import BrokerRefusedError, Side
-from clusterlink_engine.security import Sasl, Security
-from clusterlink_engine.wire import groups, logs, markers, offsets, produce, records, transactions
+from clusterlink_engine.model.acls import AclOperation, AclResourceType
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security
+from clusterlink_engine.wire import attempts, groups, logs, markers, offsets, produce, records, transactions
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.codes import Code
@@ -41,7 +48,9 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture(scope="module", params=VERSIONS)
 def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaCluster]:
     """A broker of each version, with an authorizer: whoever does not authenticate may do everything."""
-    with KafkaCluster(request.param, users={"poor": "p", "rich": "r"}, name=f"wire-{request.param}") as running:
+    with KafkaCluster(
+        request.param, users={"poor": "p", "rich": "r", "none": "n"}, name=f"wire-{request.param}"
+    ) as running:
         yield running
 
 
@@ -305,6 +314,39 @@ async def test_the_right_to_write_markers(kafka: KafkaCluster, cluster: Cluster,
         client.close()
     assert await markers.may_write_markers(cluster, topic_name)
     assert await log_end(cluster, topic_name) == 0
+
+
+@pytest.mark.parametrize("right", attempts.ATTEMPTED, ids=lambda right: "-".join(part.name for part in right))
+async def test_rights_are_found_out_without_harm(
+    kafka: KafkaCluster, cluster: Cluster, topic_name: str, right: tuple[AclResourceType, AclOperation]
+) -> None:
+    """For what is there and for what is not; an open transaction stays open, and nothing is made."""
+    await create(kafka, cluster, topic_name)
+    open_one = await transactions.init_producer(cluster, topic_name)
+    await transactions.add_partitions(cluster, open_one, [(topic_name, 0)])
+    commit(kafka.bootstrap_servers, topic_name, topic_name, {0: 0})
+    names = [topic_name, f"{topic_name}-not-there"]
+    sasl = Sasl(mechanism="SCRAM-SHA-256", username="none", password="n")  # noqa: S106
+    client = Cluster(
+        Side.LOCAL, [kafka.sasl_bootstrap_servers], Security(security_protocol="SASL_PLAINTEXT", sasl=sasl)
+    )
+    for asked, allowed in ((client, False), (cluster, True)):
+        codes = await attempts.attempt(asked, *right, names)
+        assert {name: attempts.verdict(code) for name, code in codes.items()} == dict.fromkeys(names, allowed)
+    assert await attempts.cluster_operations(client) is None
+    assert AclOperation.ALTER in (await attempts.cluster_operations(cluster) or ())
+    client.close()
+    assert topic_name in (found := await cluster.topic_names())
+    assert names[1] not in found
+    assert names[1] not in await offsets.list_groups(cluster, NODE)
+    listed = await cluster.call(
+        NODE, ListTransactionsRequest(state_filters=[], producer_id_filters=[]), ListTransactionsResponse, (0, 0)
+    )
+    states = {entry.transactional_id: entry.transaction_state for entry in listed.transaction_states}
+    assert states[topic_name] == "Ongoing"
+    assert names[1] not in states
+    assert await log_end(cluster, topic_name) == 0
+    await transactions.end_transaction(cluster, open_one)
 
 
 @pytest.mark.parametrize("kafka", ["4.3.1"], indirect=True)

@@ -23,12 +23,29 @@ from tests.support.fake_links import RefusedError, check_link, fill_link, shown
 
 @dataclass
 class Fault:
-    """What happens to the next call of a method: a delay, then an error, before or after the work was done."""
+    """What happens to the next call of a method: a delay, then an error, before or after the work was done.
+
+    `message` is the error's sentence, `details` take the place of its machine-readable part. `change` alters the answer, or
+    gives another one.
+    """
 
     code: grpc.StatusCode | None = None
     after: bool = False
     delay: float = 0.0
     reason: str = ""
+    message: str = "injected"
+    details: bytes | None = None
+    change: Callable[[Any], Any] | None = None
+
+
+class RawAnswer:
+    """Bytes in the place of a message."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
+        return self._data
 
 
 @dataclass
@@ -37,8 +54,9 @@ class FakeEngine:
 
     `links` hold their passwords, and `passwords` all that a link was ever given, which answers do not. What takes several
     steps (promote, failover, reverse, restore) takes one at each reading of the mirror topic, none while `waits_for` is set;
-    `truncations` is what a restore discards, `disposals` what became of the topics of deleted mirror topics. With a
-    `certificate` it speaks TLS; with a `token` it answers nobody who has not got it.
+    `checks` is what a check of a link answers, `truncations` what a restore discards, `disposals` what became of the topics
+    of deleted mirror topics, `always` what happens to every call of a method. With a `certificate` it speaks TLS; with a
+    `token` it answers nobody who has not got it.
     """
 
     version: str = "0.1.0"
@@ -51,8 +69,10 @@ class FakeEngine:
     source_reachable: bool = True
     calls: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    always: dict[str, Fault] = field(default_factory=dict)
     passwords: dict[str, list[str]] = field(default_factory=dict)
     disposals: dict[str, v1.TopicDisposal.ValueType] = field(default_factory=dict)
+    checks: list[v1.LinkCheck] = field(default_factory=list)
     waits_for: str = ""
     truncations: list[v1.PartitionTruncation] = field(default_factory=list)
     local_bootstrap: str = "127.0.0.1:19092"
@@ -80,7 +100,8 @@ class FakeEngine:
                 rpc.handlers(
                     services["LinkService"],
                     self._methods(
-                        *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink")
+                        *("CreateLink", "GetLink", "ListLinks", "UpdateLink", "DeleteLink", "PauseLink", "ResumeLink"),
+                        *("CheckLink", "CheckNewLink"),
                     ),
                 ),
                 rpc.handlers(
@@ -131,27 +152,33 @@ class FakeEngine:
             with self.lock:
                 self.calls.append(kind)
                 waiting = self.faults.get(kind)
-                fault = waiting.pop(0) if waiting else Fault()
+                fault = waiting.pop(0) if waiting else self.always.get(kind, Fault())
             if self.token and ("authorization", f"Bearer {self.token}") not in context.invocation_metadata():
                 context.abort(grpc.StatusCode.UNAUTHENTICATED, "This engine wants to know who calls.")
             if fault.delay:
                 time.sleep(fault.delay)
             if fault.code is not None and not fault.after:
-                _abort(context, RefusedError(fault.code, fault.reason, "injected"))
+                _abort(context, RefusedError(fault.code, fault.reason, fault.message), fault.details)
             try:
                 with self.lock:
                     answer = work(request)
             except RefusedError as refusal:
                 _abort(context, refusal)
             if fault.code is not None:
-                context.abort(fault.code, "injected")
-            return answer
+                context.abort(fault.code, fault.message)
+            return answer if fault.change is None else fault.change(_copy(answer))
 
         return handler
 
     def _get_engine(self, _request: v1.GetEngineRequest) -> v1.Engine:
         limits = v1.Limits(max_links=self.max_links, min_sync_interval_ms=self.min_sync_interval_ms)
         return v1.Engine(version=self.version, local_cluster_id="local-cluster", limits=limits, instance_id="fake")
+
+    def _check_link(self, _request: v1.CheckLinkRequest) -> v1.CheckLinkResponse:
+        return v1.CheckLinkResponse(checks=self.checks)
+
+    def _check_new_link(self, _request: v1.CheckNewLinkRequest) -> v1.CheckLinkResponse:
+        return v1.CheckLinkResponse(checks=self.checks)
 
     def _create_link(self, request: v1.CreateLinkRequest) -> v1.Link:
         wanted = request.link
@@ -193,7 +220,7 @@ class FakeEngine:
         link.remote_cluster.cluster_id = cluster
         fill_link(link)
         self.links[link.name] = link
-        self.passwords[link.name] = [link.remote_cluster.sasl.password]
+        self.passwords[link.name] = [_secret(link)]
         self.tokens[request.client_token] = link.name
         return shown(self._link(link.name))
 
@@ -214,7 +241,7 @@ class FakeEngine:
         if not request.validate_only:
             link.CopyFrom(changed)
             if "remote_cluster.sasl" in request.update_mask.paths:
-                self.passwords[link.name].append(link.remote_cluster.sasl.password)
+                self.passwords[link.name].append(_secret(link))
         return shown(changed)
 
     def _delete_link(self, request: v1.DeleteLinkRequest) -> v1.DeleteLinkResponse:
@@ -440,7 +467,13 @@ def _copy_field(source: Any, target: Any, path: str) -> None:
     target.MergeFrom(part)
 
 
-def _abort(context: grpc.ServicerContext, refusal: RefusedError) -> NoReturn:
+def _copy(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+def _abort(context: grpc.ServicerContext, refusal: RefusedError, other_details: bytes | None = None) -> NoReturn:
     status = status_pb2.Status(code=refusal.code.value[0], message=refusal.message)
     details: list[Any] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="clusterlink.v1")]
     if refusal.where:
@@ -450,9 +483,16 @@ def _abort(context: grpc.ServicerContext, refusal: RefusedError) -> NoReturn:
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    details_bytes = status.SerializeToString() if other_details is None else other_details
+    context.set_trailing_metadata((("grpc-status-details-bin", details_bytes),))
     context.abort(refusal.code, refusal.message)
 
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+
+
+def _secret(link: v1.Link) -> str:
+    """The one that a link authenticates with."""
+    sasl = link.remote_cluster.sasl
+    return sasl.password or sasl.oauth.client_secret

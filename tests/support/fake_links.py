@@ -7,7 +7,7 @@ import grpc
 from clusterlink_proto import v1
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]{1,249}$")
-_PROPERTIES = {"replica.fetch.max.bytes", "availability.check.ms"}
+_PROPERTIES = {"replica.fetch.max.bytes", "request.timeout.ms"}
 _DEFAULT_INCLUDE = ["cleanup.policy", "retention.ms"]
 
 
@@ -56,6 +56,8 @@ def _check_security(remote: v1.RemoteCluster) -> None:
         raise RefusedError(
             grpc.StatusCode.INVALID_ARGUMENT, "INVALID", "sasl does not fit.", "link.remote_cluster.sasl"
         )
+    if remote.sasl.mechanism == "OAUTHBEARER":
+        return
     for name in ("mechanism", "username", "password") if is_sasl else ():
         if not getattr(remote.sasl, name):
             where = f"link.remote_cluster.sasl.{name}"
@@ -68,6 +70,8 @@ def shown(link: v1.Link) -> v1.Link:
     shown.CopyFrom(link)
     if shown.remote_cluster.HasField("sasl"):
         shown.remote_cluster.sasl.ClearField("password")
+        if shown.remote_cluster.sasl.HasField("oauth"):
+            shown.remote_cluster.sasl.oauth.ClearField("client_secret")
     if shown.remote_cluster.HasField("tls"):
         shown.remote_cluster.tls.ClearField("key_pem")
     shown.gap_filling = v1.GAP_FILLING_MARKERS
@@ -78,6 +82,7 @@ def shown(link: v1.Link) -> v1.Link:
 
 def fill_link(link: v1.Link) -> None:
     """Puts defaults in the place of what was left out."""
+    link.mode = link.mode or v1.LINK_MODE_DESTINATION
     link.state = v1.LINK_STATE_PAUSED if link.paused else v1.LINK_STATE_ACTIVE
     link.remote_cluster.security_protocol = link.remote_cluster.security_protocol or "PLAINTEXT"
     link.mirror_start_offset = link.mirror_start_offset or "earliest"

@@ -88,3 +88,11 @@ def visible(bootstrap: str, topic: str) -> list[tuple[int, int]]:
         with consumer(bootstrap, "read_committed") as reader:
             found += [(index, offset) for offset, _ in records(reader, topic, index, 0, end)]
     return found
+
+
+def keys_and_values(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
+    """Returns every key and value in the log of a topic with one partition, the overwritten ones too."""
+    start, end = topics.log_starts(bootstrap, topic)[0], topics.log_ends(bootstrap, topic)[0]
+    with consumer(bootstrap, "read_uncommitted") as reader:
+        found = [content for _, content in records(reader, topic, 0, start, end)]
+    return [(key or b"", value or b"") for key, value, *_ in found]

@@ -1,6 +1,6 @@
-"""ACLs of clusters with an authorizer, and the least rights of an engine, as docs/security.md lists them."""
+"""ACLs of clusters with an authorizer, and the least rights of an engine, by the engine's own table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka.admin import (
@@ -12,6 +12,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from clusterlink_engine.errors import Side
+from clusterlink_engine.model import rights
+from clusterlink_engine.model.checks import ENGINE_PREFIX
+from clusterlink_engine.model.rights import RIGHTS, Feature, Scope
 from tests.support import topics
 from tests.support.waiting import wait_until
 
@@ -24,48 +28,36 @@ _PREFIXED, _LITERAL = ResourcePatternType.PREFIXED, ResourcePatternType.LITERAL
 
 def local(mirrors: str, state_topic: str) -> list[Right]:
     """On the local cluster: for the state topic, and for mirror topics whose names begin with `mirrors`."""
-    operations = AclOperation
-    return [
-        *(
-            (ResourceType.TOPIC, state_topic, _LITERAL, operation)
-            for operation in (operations.CREATE, operations.READ, operations.WRITE, operations.DESCRIBE_CONFIGS)
-        ),
-        *mirror_topics(mirrors),
-        (ResourceType.GROUP, "clusterlink-", _PREFIXED, operations.READ),
-        (ResourceType.TRANSACTIONAL_ID, "clusterlink-", _PREFIXED, operations.WRITE),
-    ]
-
-
-def mirror_topics(mirrors: str) -> list[Right]:
-    """Wherever mirror topics are written whose names begin with `mirrors`."""
-    operations = AclOperation
-    return [
-        *(
-            (ResourceType.TOPIC, mirrors, _PREFIXED, operation)
-            for operation in (
-                operations.CREATE,
-                operations.READ,
-                operations.WRITE,
-                operations.DELETE,
-                operations.ALTER,
-                operations.ALTER_CONFIGS,
-                operations.DESCRIBE_CONFIGS,
-            )
-        ),
-        (ResourceType.BROKER, "kafka-cluster", _LITERAL, operations.IDEMPOTENT_WRITE),
-    ]
-
-
-# So that gaps are filled by markers.
-MARKERS: Right = (ResourceType.BROKER, "kafka-cluster", _LITERAL, AclOperation.ALTER)
+    features = (Feature.STATE, Feature.WORK, Feature.TRANSACTIONS, Feature.RECORDS)
+    names = {Scope.STATE_TOPIC: state_topic, Scope.MIRROR_TOPICS: mirrors}
+    return [of(right, names) for right in RIGHTS if right.side is Side.LOCAL and right.feature in features]
 
 
 def remote(sources: str) -> list[Right]:
     """On the remote cluster: for source topics whose names begin with `sources`."""
-    return [
-        (ResourceType.TOPIC, sources, _PREFIXED, AclOperation.READ),
-        (ResourceType.TOPIC, sources, _PREFIXED, AclOperation.DESCRIBE_CONFIGS),
-    ]
+    names = {Scope.SOURCE_TOPICS: sources}
+    return [of(right, names) for right in RIGHTS if right.side is Side.REMOTE and right.feature is Feature.RECORDS]
+
+
+def going_back(sources: str, groups: str) -> list[Right]:
+    """On the remote cluster, besides: so that mirror topics can be reversed and restored, with groups of these beginnings."""
+    names = {Scope.SOURCE_TOPICS: sources, Scope.KEPT_GROUPS: groups}
+    return [of(right, names) for right in RIGHTS if right.feature is Feature.GOING_BACK]
+
+
+def of(right: rights.Right, names: Mapping[Scope, str]) -> Right:
+    """Answers a right of the engine's table; `names` begin those of topics and groups."""
+    name, pattern = names.get(right.scope, ENGINE_PREFIX), _PREFIXED
+    if right.scope is Scope.STATE_TOPIC:
+        pattern = _LITERAL
+    if right.scope is Scope.CLUSTER:
+        name, pattern = "kafka-cluster", _LITERAL
+    kind = "BROKER" if right.scope is Scope.CLUSTER else right.scope.resource_type.name
+    return (ResourceType[kind], name, pattern, AclOperation[right.operation.name])
+
+
+# So that gaps are filled by markers.
+MARKERS: Right = (ResourceType.BROKER, "kafka-cluster", _LITERAL, AclOperation.ALTER)
 
 
 def group(name: str, operation: AclOperation) -> Right:
@@ -87,9 +79,9 @@ def acl(
     )
 
 
-def grant(bootstrap: str, user: str, rights: Iterable[Right]) -> None:
+def grant(bootstrap: str, user: str, wanted: Iterable[Right]) -> None:
     """Gives a user rights, as somebody who may."""
-    create(bootstrap, *(_binding(user, right) for right in rights))
+    create(bootstrap, *(_binding(user, right) for right in wanted))
 
 
 def take_away(bootstrap: str, user: str, right: Right) -> None:

@@ -18,6 +18,7 @@ from clusterlink_engine.control.membership import Member, Membership, Standing
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.orders import Report
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.preflight import Preflight, Surroundings
 from clusterlink_engine.control.progress import ProgressKeeper
 from clusterlink_engine.control.restoring import Restores
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Listeners, Local
@@ -267,8 +268,6 @@ class _Running:
         )
         self._peers.workforce = workforce
         limits = self._settings.limits
-        links = Links(state, self._plane, workforce, self._cluster, limits)
-        mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, self._tasks)
         guard = WriteGuard(
             state,
             self._cluster,
@@ -276,6 +275,15 @@ class _Running:
             is_on=self._settings.replication.write_guard == "auto",
             may_write=self._lease.holds,
         )
+        surroundings = Surroundings(
+            self._settings.local_cluster.bootstrap_servers,
+            self._settings.local_cluster,
+            self._settings.state.topic,
+            gap_filling=self._settings.replication.gap_filling,
+            write_guard=lambda: guard.way,
+        )
+        links = Links(state, self._plane, workforce, self._cluster, limits, Preflight(surroundings))
+        mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, self._tasks)
         stops = Stops(state, self._plane, workforce, guard, self._tasks)
         restores = Restores(state, self._plane, workforce, mirror_topics, self._tasks)
         states = StateWatch(state, self._plane, workforce)

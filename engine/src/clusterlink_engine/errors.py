@@ -149,6 +149,18 @@ class AuthenticationFailedError(KafkaError):
     reason = "AUTHENTICATION_ERROR"
 
 
+class TokenMissingError(AuthenticationFailedError):
+    """There is no token to authenticate with.
+
+    Attributes:
+        is_passing: Whether whoever grants tokens is only away.
+    """
+
+    def __init__(self, message: str, *, side: Side, is_passing: bool) -> None:
+        super().__init__(message, side=side)
+        self.is_passing = is_passing
+
+
 class CertificateRefusedError(AuthenticationFailedError):
     """The certificate of one side is not accepted by the other, or cannot be used at all."""
 
@@ -200,6 +212,7 @@ def is_retriable(error: BaseException) -> bool:
 
     * A cluster that is away comes back: yes.
     * A torn or senseless answer: yes, on a new connection; a proxy or a restart in between can cause it once.
+    * No token: if whoever grants them is away, yes; if they refuse, no.
     * A broker's error code: as Kafka itself classes the code.
     * No process leads at the moment, or there are more calls than are answered at a time: yes.
     * The state topic with a passing fault: yes. Fenced or too new: never, somebody else owns the state.
@@ -207,6 +220,8 @@ def is_retriable(error: BaseException) -> bool:
     """
     if isinstance(error, BrokerRefusedError):
         return error.retriable
+    if isinstance(error, TokenMissingError):
+        return error.is_passing
     return isinstance(
         error,
         ClusterUnavailableError | ProtocolViolationError | StateUnavailableError | NotLeadingError | TooManyCallsError,

@@ -1,39 +1,18 @@
 """How connections to one cluster are secured: one definition for the raw path and for the libraries."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from clusterlink_engine import pem
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.section import Section
 
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 # The parts of a TLS identity, by the beginning of their fields' names.
 _PARTS = {"ca": pem.CERTIFICATE, "certificate": pem.CERTIFICATE, "key": pem.PRIVATE_KEY}
-
-
-class Section(BaseModel):
-    """A section of the settings: read-only, without unknown keys."""
-
-    # The input of the whole model is hidden if the outermost one hides it: it may hold a secret.
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
-
-
-class Sasl(Section):
-    """How to authenticate."""
-
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. PLAIN sends the password as it is: without TLS anybody on the way can read
-    it."""
-
-    username: str = Field(min_length=1)
-    """Name of the user."""
-
-    password: str = Field(min_length=1, repr=False)
-    """Password of the user. Never printed."""
 
 
 class Tls(Section):
@@ -75,6 +54,11 @@ class Tls(Section):
             ValueError: One is no PEM text.
         """
         return pem.Pems(**{part: self._text(part) for part in _PARTS})
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the engine has a certificate of its own to show."""
+        return self._is_given("certificate")
 
     def _is_given(self, part: str) -> bool:
         return bool(getattr(self, f"{part}_pem"))
@@ -148,48 +132,8 @@ class Security(Section):
             raise ValueError(
                 f"sasl is given, but security_protocol is {self.security_protocol}, not SASL_SSL or SASL_PLAINTEXT"
                 if self.sasl is not None
-                else f"{self.security_protocol} needs sasl: mechanism, username and password"
+                else f"{self.security_protocol} needs sasl"
             )
         if self.tls is not None and not self.uses_tls:
             raise ValueError(f"tls is given, but security_protocol is {self.security_protocol}, not SSL or SASL_SSL")
         return self
-
-
-def librdkafka_settings(bootstrap_servers: Sequence[str], security: Security) -> dict[str, str | bool]:
-    """Answers how a client of librdkafka connects to a cluster; files are read now.
-
-    Raises:
-        ValueError: A file cannot be read, or is no PEM text.
-    """
-    settings: dict[str, str | bool] = {
-        "bootstrap.servers": ",".join(bootstrap_servers),
-        "security.protocol": security.security_protocol,
-        "log.connection.close": False,
-    }
-    if security.sasl is not None:
-        settings["sasl.mechanism"] = security.sasl.mechanism
-        settings["sasl.username"] = security.sasl.username
-        settings["sasl.password"] = security.sasl.password
-    if security.tls is not None:
-        pems = security.tls.pems()
-        texts = {"ssl.ca.pem": pems.ca, "ssl.certificate.pem": pems.certificate, "ssl.key.pem": pems.key}
-        settings.update({name: text for name, text in texts.items() if text})
-        if security.tls.accept_any_server_name:
-            settings["ssl.endpoint.identification.algorithm"] = "none"
-    return settings
-
-
-def changed_settings(
-    bootstrap_servers: Sequence[str], security: Security, present: Mapping[str, str | bool]
-) -> dict[str, str | bool] | None:
-    """Answers how a client of librdkafka connects, if that is not by the present settings any more: files are read again.
-
-    Raises:
-        ValueError: A file cannot be read, or what is in them does not go together: one of a new pair may still be missing.
-    """
-    settings = librdkafka_settings(bootstrap_servers, security)
-    if settings == present:
-        return None
-    if security.tls is not None:
-        pem.client_context(security.tls.pems(), accept_any_server_name=security.tls.accept_any_server_name)
-    return settings

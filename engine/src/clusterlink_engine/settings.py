@@ -15,7 +15,9 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from clusterlink_engine.errors import ClusterlinkError
-from clusterlink_engine.security import Section, Security, TlsFiles
+from clusterlink_engine.sasl import LocalSasl
+from clusterlink_engine.section import Section
+from clusterlink_engine.security import Security, TlsFiles
 
 ENVIRONMENT_PREFIX = "CLUSTERLINK_"
 
@@ -50,6 +52,9 @@ class LocalCluster(Security):
 
     bootstrap_servers: tuple[str, ...] = Field(min_length=1)
     """Addresses `host:port` of some brokers of the local cluster. Required."""
+
+    sasl: LocalSasl | None = None
+    """Given exactly if the protocol is SASL_PLAINTEXT or SASL_SSL."""
 
     tls: TlsFiles | None = None
     """Certificates, for SSL and SASL_SSL only. Default: the authorities that this machine trusts, and no certificate of its

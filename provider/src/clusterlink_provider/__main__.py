@@ -5,14 +5,14 @@ import signal
 import sys
 
 # Public values of Terraform: they tell a start by Terraform from one by hand, and are no secret.
-_COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
+COOKIE = ("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2")
 
 _COMMAND = "terraform-provider-clusterlink"
 
 
 def main() -> None:
     """Runs what was started. Each imports only what it needs: the plugin starts three times per plan."""
-    name, value = _COOKIE
+    name, value = COOKIE
     if len(sys.argv) > 1 or os.environ.get(name) != value:
         from clusterlink_provider.install.cli import run
 

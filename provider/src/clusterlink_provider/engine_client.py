@@ -12,7 +12,7 @@ import grpc
 from clusterlink_proto import rpc, v1
 from clusterlink_proto.channel import Tls, is_distrust, open_channel, why_refused
 from clusterlink_provider.framework import paths
-from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics, sentence
 from clusterlink_provider.framework.paths import Path
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ _OPTIONS: Final = (
 # No answer of the engine at all, or one that its own state cannot be written just now.
 _PASSING_REASONS: Final = frozenset({"", "STATE_UNAVAILABLE"})
 _TOO_MANY_CALLS: Final = "TOO_MANY_CALLS"
+# A message longer than this is no sentence for people.
+_MESSAGE_LIMIT: Final = 2000
 # After these the engine has certainly not done what it was asked for.
 _DEFINITE: Final = frozenset(
     {
@@ -95,7 +97,7 @@ class EngineClient:
 
     def get_engine(self, seconds: float) -> v1.Engine:
         """Asks what the engine is."""
-        engine: v1.Engine = self._call(self._engine.GetEngine, v1.GetEngineRequest(), seconds, "ask for the version")
+        engine: v1.Engine = self._call(self._engine.GetEngine, v1.GetEngineRequest(), seconds, "read its version")
         return engine
 
     def list_links(self) -> Sequence[v1.Link]:
@@ -107,13 +109,14 @@ class EngineClient:
 
     def get_link(self, name: str) -> v1.Link | None:
         """Gets a link; None if there is none of that name."""
-        call = self._links.GetLink
-        return self._found(call, v1.GetLinkRequest(name=name), READ_SECONDS, f"read the link {name}")
+        what = f"read the link {name}"
+        link = self._found(self._links.GetLink, v1.GetLinkRequest(name=name), READ_SECONDS, what)
+        return None if link is None else self.checked_link(link, name, what)
 
     def create_link(self, link: v1.Link, *, token: str, seconds: float, validate_only: bool = False) -> v1.Link:
         """Creates a link; the token makes a repeated attempt safe."""
         request = v1.CreateLinkRequest(link=link, client_token=token, validate_only=validate_only)
-        return self._link(self._links.CreateLink, request, seconds, f"create the link {link.name}")
+        return self._link(self._links.CreateLink, request, link.name, seconds, f"create the link {link.name}")
 
     def update_link(
         self, link: v1.Link, mask: Sequence[str], *, seconds: float, validate_only: bool = False
@@ -121,13 +124,24 @@ class EngineClient:
         """Changes the fields of the mask."""
         request = v1.UpdateLinkRequest(link=link, validate_only=validate_only)
         request.update_mask.paths.extend(mask)
-        return self._link(self._links.UpdateLink, request, seconds, f"update the link {link.name}")
+        return self._link(self._links.UpdateLink, request, link.name, seconds, f"update the link {link.name}")
+
+    def check_new_link(self, link: v1.Link, *, seconds: int, answer_seconds: float) -> Sequence[v1.LinkCheck]:
+        """Looks at what a link needs that is not created, for so many whole seconds; the answer may take some more."""
+        request = v1.CheckNewLinkRequest(link=link, timeout_ms=seconds * 1000)
+        what = f"check the link {link.name}"
+        answer: v1.CheckLinkResponse = self._call(
+            self._links.CheckNewLink, request, seconds + answer_seconds, what, retry=False
+        )
+        return answer.checks
 
     def set_link_paused(self, name: str, paused: bool, *, seconds: float) -> v1.Link:
         """Pauses or resumes a link."""
         if paused:
-            return self._link(self._links.PauseLink, v1.PauseLinkRequest(name=name), seconds, f"pause the link {name}")
-        return self._link(self._links.ResumeLink, v1.ResumeLinkRequest(name=name), seconds, f"resume the link {name}")
+            pause = v1.PauseLinkRequest(name=name)
+            return self._link(self._links.PauseLink, pause, name, seconds, f"pause the link {name}")
+        resume = v1.ResumeLinkRequest(name=name)
+        return self._link(self._links.ResumeLink, resume, name, seconds, f"resume the link {name}")
 
     def delete_link(self, name: str, *, seconds: float) -> None:
         """Deletes a link; one that is gone already is fine."""
@@ -136,7 +150,9 @@ class EngineClient:
     def get_mirror_topic(self, name: str, link: str = "") -> v1.MirrorTopic | None:
         """Gets a mirror topic (of a link, if given); None if there is none."""
         request = v1.GetMirrorTopicRequest(name=name, link=link)
-        return self._found(self._topics.GetMirrorTopic, request, READ_SECONDS, f"read the mirror topic {name}")
+        what = f"read the mirror topic {name}"
+        topic = self._found(self._topics.GetMirrorTopic, request, READ_SECONDS, what)
+        return None if topic is None else self.checked_mirror_topic(topic, name, link, what)
 
     def list_mirror_topics(self, link: str = "") -> Sequence[v1.MirrorTopic]:
         """Lists the mirror topics of a link, or all."""
@@ -187,15 +203,49 @@ class EngineClient:
         request = v1.DeleteMirrorTopicRequest(name=name, link=link, topic_disposal=disposal)
         self._found(self._topics.DeleteMirrorTopic, request, seconds, f"delete the mirror topic {name}")
 
-    def _link(self, method: Callable[..., Any], request: Any, seconds: float, what: str) -> v1.Link:
-        link: v1.Link = self._call(method, request, seconds, what)
+    def checked_link(self, link: v1.Link, name: str, what: str) -> v1.Link:
+        """Makes sure that an answer is about a link, and that this provider knows what kind of link it is.
+
+        Raises:
+            EngineError: It is not, or it does not: the state must stay as it was.
+        """
+        if link.name != name:
+            raise self._unexpected(what, f'a link named "{link.name:.100}"')
+        if link.mode not in (v1.LINK_MODE_DESTINATION, v1.LINK_MODE_BIDIRECTIONAL):
+            raise self._unexpected(what, f"a link of mode {link.mode}")
         return link
+
+    def checked_mirror_topic(self, topic: v1.MirrorTopic, name: str, link: str, what: str) -> v1.MirrorTopic:
+        """Makes sure of the same for a mirror topic; what is empty is not compared.
+
+        Raises:
+            EngineError: As for links.
+        """
+        if not topic.name or not topic.link or (name or topic.name, link or topic.link) != (topic.name, topic.link):
+            raise self._unexpected(what, f'a mirror topic named "{topic.link:.100}/{topic.name:.100}"')
+        if topic.direction not in v1.MirrorDirection.values():
+            raise self._unexpected(what, f"a mirror topic of direction {topic.direction}")
+        return topic
+
+    def _unexpected(self, what: str, answer: str) -> EngineError:
+        diagnostics = Diagnostics()
+        diagnostics.error(
+            "Answer of the engine not understood",
+            f"The engine at {self.endpoint} was asked to {what} and answered with {answer}. It may be newer than this "
+            "provider: then upgrade the provider. If it is not, please report it.",
+        )
+        return EngineError(grpc.StatusCode.UNKNOWN, "UNEXPECTED_ANSWER", answer, diagnostics)
+
+    def _link(self, method: Callable[..., Any], request: Any, name: str, seconds: float, what: str) -> v1.Link:
+        return self.checked_link(self._call(method, request, seconds, what), name, what)
 
     def _topic(
         self, method: Callable[..., Any], request: Any, seconds: float, what: str, *, retry: bool = True
     ) -> v1.MirrorTopic:
         topic: v1.MirrorTopic = self._call(method, request, seconds, what, retry=retry)
-        return topic
+        # Requests are about a mirror topic, or have one.
+        wanted = getattr(request, "mirror_topic", request)
+        return self.checked_mirror_topic(topic, wanted.name, wanted.link, what)
 
     def _found(self, method: Callable[..., Any], request: Any, seconds: float, what: str) -> Any | None:
         try:
@@ -234,7 +284,7 @@ class EngineClient:
             if refused:
                 diagnostics.error(
                     "No secure connection to the engine",
-                    f"The engine at {self.endpoint} could not be asked to {what}: {refused}. See the provider's `tls`.",
+                    f"The engine at {self.endpoint} could not be reached to {what}: {refused}. See the provider's `tls`.",
                 )
             else:
                 diagnostics.error("Engine not reachable", self._unreachable(what, message))
@@ -254,7 +304,7 @@ class EngineClient:
 
     def _unreachable(self, what: str, message: str) -> str:
         return (
-            f"The clusterlink engine at {self.endpoint} could not be reached to {what}: {message}. Check that it runs "
+            f"The clusterlink engine at {self.endpoint} could not be reached to {what}: {sentence(message)} Check that it runs "
             "(`clusterlink serve`) and that the provider's `endpoint`, or CLUSTERLINK_ENDPOINT, is its address."
         )
 
@@ -264,40 +314,44 @@ class EngineClient:
             if self._has_token
             else "The provider has no token: set `token`, or CLUSTERLINK_TOKEN."
         )
-        return f"The engine at {self.endpoint} refused to {what}: {message} {mend}"
+        return f"The engine at {self.endpoint} refused the attempt to {what}: {sentence(message)} {mend}"
 
 
-def attempt(read: Callable[[], T]) -> T | None:
-    """Reads while another error is being handled: None if that fails too, so that the first error is the one shown."""
+def attempt(read: Callable[[], T | None], otherwise: T | None = None) -> T | None:
+    """Reads while another error is being handled: `otherwise` if that fails too, so that the first error is the one shown."""
     try:
         return read()
     except EngineError as error:
         _log.warning("could not look at the result: %s", error)
-        return None
+        return otherwise
 
 
 def _detail(message: str, description: str, code: grpc.StatusCode, reason: str) -> str:
-    text = message or description or "The engine gave no message."
-    if description and description not in text:
-        text = f"{text} ({description})"
+    text = message[:_MESSAGE_LIMIT] or description[:_MESSAGE_LIMIT] or "The engine gave no message."
+    if description and description[:_MESSAGE_LIMIT] not in text:
+        text = f"{text} ({description[:_MESSAGE_LIMIT]})"
     return f"{text}\n\nThe engine's reason: {reason or code.name}."
 
 
 def _details(metadata: Any) -> tuple[str, list[tuple[Path, str]]]:
-    """Reads the reason and the fields to blame from the trailing metadata of an answer."""
+    """Reads the reason and the fields to blame from the trailing metadata of an answer; what cannot be read is not there."""
     data = next((value for key, value in metadata or () if key == "grpc-status-details-bin"), None)
     if data is None:
         return "", []
     # Only after an error: these classes cost a start of the plugin several milliseconds.
+    from google.protobuf.message import DecodeError
     from google.rpc import error_details_pb2, status_pb2
 
     reason = ""
     fields: list[tuple[Path, str]] = []
-    for detail in status_pb2.Status.FromString(data).details:
-        info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(bad_request):
-            # The first step is the message in the request (`link`, `mirror_topic`), which is the resource itself.
-            fields = [(paths.parse(item.field)[1:], item.description) for item in bad_request.field_violations]
+    try:
+        for detail in status_pb2.Status.FromString(data).details:
+            info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            if detail.Unpack(info):
+                reason = info.reason
+            elif detail.Unpack(bad_request):
+                # The first step is the message in the request (`link`, `mirror_topic`), which is the resource itself.
+                fields = [(paths.parse(item.field)[1:], item.description) for item in bad_request.field_violations]
+    except DecodeError:
+        _log.warning("the details of the engine's error cannot be read")
     return reason, fields

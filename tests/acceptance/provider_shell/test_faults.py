@@ -28,7 +28,7 @@ def test_lost_answer_is_asked_for_again(terraform: Terraform, fake_engine: FakeE
 
 def test_short_absence_is_waited_for(terraform: Terraform, fake_engine: FakeEngine) -> None:
     fake_engine.inject("CreateLink", *[Fault(grpc.StatusCode.UNAVAILABLE)] * 3)
-    fake_engine.inject("GetLink", *[Fault(grpc.StatusCode.UNAVAILABLE)] * 2)
+    fake_engine.inject("ListLinks", *[Fault(grpc.StatusCode.UNAVAILABLE)] * 2)
     terraform.step(CONFIG % "1m", {LINK: "create"})
 
 
@@ -71,10 +71,10 @@ def test_engine_that_dies_during_refresh_loses_no_state(terraform: Terraform, fa
     terraform.write(CONFIG % "1m")
     terraform.apply()
     before = terraform.state
-    fake_engine.inject("GetLink", Fault(grpc.StatusCode.INTERNAL))
+    fake_engine.inject("ListLinks", Fault(grpc.StatusCode.INTERNAL))
     planned = terraform.plan()
     assert planned.code == 1
-    assert planned.error("Cannot read the link a")
+    assert planned.error("Cannot list the links")
     assert terraform.state == before
 
 
@@ -120,16 +120,28 @@ def test_interrupt_in_a_slow_create_keeps_the_object(shell_terraform: Terraform,
     shell_terraform.expect_no_changes()
 
 
-def test_list_of_links_is_fetched_once_per_walk(terraform: Terraform, fake_engine: FakeEngine) -> None:
+def test_one_list_call_per_walk(terraform: Terraform, fake_engine: FakeEngine) -> None:
+    """The calls of a plan do not grow with the number of resources."""
+    fake_engine.max_links = 300
+    for number in range(300):
+        fake_engine.create_source_topic(f"topic-{number}")
     terraform.write("""
 resource "clusterlink_link" "x" {
-  count          = 8
+  count          = 300
   name           = "l-${count.index}"
   remote_cluster = { bootstrap_servers = ["127.0.0.1:29092"] }
 }
+resource "clusterlink_mirror_topic" "x" {
+  count        = 300
+  link         = clusterlink_link.x[0].name
+  source_topic = "topic-${count.index}"
+}
 """)
-    assert terraform.plan().code == 2
-    assert fake_engine.calls.count("ListLinks") == 1
+    terraform.apply()
+    assert fake_engine.calls.count("ListLinks") == 2  # of its plan, and of the apply that plans each create once more
+    fake_engine.calls.clear()
+    terraform.expect_no_changes()
+    assert sorted(fake_engine.calls) == ["GetEngine", "ListLinks", "ListMirrorTopics"]
 
 
 def test_plugin_imports_nothing_heavy(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:

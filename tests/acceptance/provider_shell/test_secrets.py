@@ -22,6 +22,15 @@ variable "password" {
 }
 """
 WRITTEN = 'sasl = { mechanism = "SCRAM-SHA-512", username = "u", password_wo = var.password, password_wo_version = %d }'
+BEARER = """sasl = {
+      mechanism = "OAUTHBEARER"
+      oauth = {
+        token_endpoint_url       = "https://tokens.example/"
+        client_id                = "c"
+        client_secret_wo         = var.password
+        client_secret_wo_version = %d
+      }
+    }"""
 PROTOCOL = 'security_protocol = "SASL_PLAINTEXT"'
 
 
@@ -52,23 +61,32 @@ def files_with(directory: Path, word: str) -> list[str]:
     return [path.name for path in found if any(word.encode() in content for content in contents(path))]
 
 
-def test_a_write_only_password_is_kept_nowhere(shell_terraform: Terraform, fake_engine: FakeEngine) -> None:
+KEPT = {"password": None, "password_wo": None, "password_wo_version": 1}
+NO_PASSWORD = dict.fromkeys(KEPT)
+USER = {"mechanism": "SCRAM-SHA-512", "username": "u", **KEPT, "oauth": None, "aws_region": None}
+CLIENT = {
+    "token_endpoint_url": "https://tokens.example/",
+    "client_id": "c",
+    "client_secret_wo_version": 1,
+    **dict.fromkeys(("client_secret", "client_secret_wo", "scope", "parameters", "extensions", "ca_pem")),
+}
+TOKENS = {"mechanism": "OAUTHBEARER", "username": None, **NO_PASSWORD, "oauth": CLIENT, "aws_region": None}
+
+
+@pytest.mark.parametrize(("sasl", "kept"), [(WRITTEN, USER), (BEARER, TOKENS)], ids=["password", "client secret"])
+def test_a_write_only_secret_is_kept_nowhere(
+    shell_terraform: Terraform, fake_engine: FakeEngine, sasl: str, kept: dict[str, object]
+) -> None:
     terraform = shell_terraform
     terraform.environment |= {"TF_VAR_password": FIRST, "TF_LOG_PROVIDER": "TRACE"}
-    terraform.write(VARIABLE + link(PROTOCOL, WRITTEN % 1))
+    terraform.write(VARIABLE + link(PROTOCOL, sasl % 1))
     planned = terraform.run("plan", "-input=false", "-out=check.tfplan", "-no-color")
     shown = terraform.run("show", "-json", "check.tfplan")
     (change,) = json.loads(shown.output[shown.output.index('{"format_version"') :])["resource_changes"]
-    assert change["change"]["after"]["remote_cluster"]["sasl"]["password_wo"] is None
+    assert change["change"]["after"]["remote_cluster"]["sasl"] == kept
     applied = terraform.apply()
     assert fake_engine.passwords["a"] == [FIRST]
-    assert terraform.state[LINK]["remote_cluster"]["sasl"] == {
-        "mechanism": "SCRAM-SHA-512",
-        "username": "u",
-        "password": None,
-        "password_wo": None,
-        "password_wo_version": 1,
-    }
+    assert terraform.state[LINK]["remote_cluster"]["sasl"] == kept
     assert all(FIRST not in run.output for run in (planned, shown, applied))
     assert "provider.terraform-provider-clusterlink" in planned.output  # the log is there to be looked into
     assert files_with(terraform.directory, FIRST) == []

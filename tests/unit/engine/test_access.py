@@ -20,7 +20,7 @@ from clusterlink_engine.errors import PermissionDeniedError, TooManyCallsError, 
 from clusterlink_engine.settings import Api, Role
 from clusterlink_proto import v1
 
-_READ = {"GetEngine", "GetLink", "ListLinks", "GetMirrorTopic", "ListMirrorTopics"}
+_READ = {"GetEngine", "GetLink", "ListLinks", "CheckLink", "GetMirrorTopic", "ListMirrorTopics"}
 _OPERATE = {
     *(
         "PauseLink",

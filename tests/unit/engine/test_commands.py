@@ -3,6 +3,7 @@
 import getpass
 import io
 import json
+import re
 import sys
 import time
 import tomllib
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clusterlink_engine.api.access import Access
 from clusterlink_engine.cli import main, mirror_transitions
@@ -66,6 +68,36 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
+
+
+def test_checking_a_link_prints_a_table_and_the_commands_that_mend_it(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.checks = [
+        v1.LinkCheck(
+            check="bootstrap servers",
+            side=v1.LINK_SIDE_REMOTE,
+            needed_by="mirroring",
+            status=v1.CHECK_STATUS_PRESENT,
+            required=True,
+        ),
+        v1.LinkCheck(check="clock", side=v1.LINK_SIDE_LOCAL, needed_by="mirroring", status=v1.CHECK_STATUS_UNKNOWN),
+    ]
+    assert run("link", "check", "dr") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["CHECK", "CLUSTER", "NEEDED", "BY", "STATUS", "DETAIL"],
+        ["bootstrap", "servers", "remote", "mirroring", "PRESENT"],
+        ["clock", "local", "mirroring", "UNKNOWN"],
+    ]
+    missing = v1.LinkCheck(check="READ on source topics", status=v1.CHECK_STATUS_MISSING, command="kafka-acls.sh --add")
+    engine.checks += [missing, missing]  # by one command
+    assert run("link", "check", "new", "--remote-bootstrap-server", "a:1", "--topic", "orders") == 1
+    assert capsys.readouterr().out.endswith("\n\nWhat is missing can be given by:\nkafka-acls.sh --add\n")
+    assert engine.calls[-2:] == ["CheckLink", "CheckNewLink"]
+    assert run("link", "check", "dr", "-o", "json") == 1
+    assert [row["required"] for row in json.loads(capsys.readouterr().out)["checks"]] == [True, False, False, False]
+    assert run("link", "check", "new", "--mode", "BIDIRECTIONAL") == 2
+    assert "--remote-bootstrap-server" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("verb", "state"), [("reverse-and-start", "ACTIVE"), ("reverse-and-pause", "PAUSED")])
@@ -198,6 +230,20 @@ def test_a_password_comes_from_a_file_the_environment_or_a_terminal(
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"of the terminal ({prompt.strip()})")
     assert run("link", "update", "new", "--config", "sasl.mechanism=SCRAM-SHA-512") == 0
     assert engine.passwords["new"] == ["of the environment", "of the file", "of the terminal (Password of u:)"]
+    # A client's secret goes the same ways, and nothing of the other mechanism stays.
+    bearer = "sasl.mechanism=OAUTHBEARER,sasl.oauthbearer.client.credentials.client.id=c"
+    assert run("link", "update", "new", "--config", bearer, "--password-file", str(tmp_path / "secret")) == 0
+    sasl = engine.links["new"].remote_cluster.sasl
+    assert (sasl.username, sasl.password, sasl.oauth.client_id, sasl.oauth.client_secret) == (
+        "",
+        "",
+        "c",
+        "of the file",
+    )
+    assert run("link", "update", "new", "--username", "u", "--password-file", str(tmp_path / "secret")) == 2
+    plain = ("--config", "sasl.mechanism=PLAIN", "--username", "u", "--password-file", str(tmp_path / "secret"))
+    assert run("link", "update", "new", *plain) == 0
+    assert not engine.links["new"].remote_cluster.sasl.HasField("oauth")
     # And without SASL there is none.
     assert run("link", "configuration", "update", "new", "--config", "security.protocol=,sasl.mechanism=") == 0
     assert not engine.links["new"].remote_cluster.HasField("sasl")
@@ -302,3 +348,14 @@ def test_the_engine_is_refused_by_key_where_it_would_be_open(
     file.write_text(servers + '[api]\ntls = { certificate_file = "/missing.pem", key_file = "/missing.key" }\n')
     assert run("serve", "--config", str(file)) == 2
     assert capsys.readouterr().err.startswith("clusterlink: api.tls.certificate_file: /missing.pem cannot be read")
+
+
+def test_yaml_says_what_json_says(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    engine.topics["orders"].state_detail = "a: b, \x1b[31mred\n- no list"
+    for command in (("mirror", "list"), ("mirror", "describe", "orders"), ("link", "configuration", "list", "dr")):
+        assert run(*command, "-o", "json") == 0
+        told = re.sub('"state_since": ".*"', '"state_since": ""', capsys.readouterr().out)
+        assert run(*command, "-o", "yaml") == 0
+        printed = re.sub("state_since: .*", "state_since: ''", capsys.readouterr().out)
+        assert yaml.safe_load(printed) == json.loads(told)
+        assert "\x1b" not in printed

@@ -48,6 +48,18 @@ _TABLE = [
         "AUTHENTICATION_ERROR",
     ),
     (
+        errors.TokenMissingError("x", side=Side.REMOTE, is_passing=True),
+        True,
+        StatusCode.UNAVAILABLE,
+        "AUTHENTICATION_ERROR",
+    ),
+    (
+        errors.TokenMissingError("x", side=Side.REMOTE, is_passing=False),
+        False,
+        StatusCode.FAILED_PRECONDITION,
+        "AUTHENTICATION_ERROR",
+    ),
+    (
         errors.CertificateRefusedError("x", side=Side.REMOTE),
         False,
         StatusCode.FAILED_PRECONDITION,

@@ -16,7 +16,7 @@ from clusterlink_engine.control.orders import Order
 from clusterlink_engine.errors import StateError, StateTooNewError
 from clusterlink_engine.model.resources import Link, RemoteCluster
 from clusterlink_engine.model.secret_fields import SECRET_FIELDS, secrets_of
-from clusterlink_engine.security import Sasl
+from clusterlink_engine.sasl import Sasl
 from clusterlink_engine.settings import Settings, SettingsError, State
 from clusterlink_engine.store import records
 from clusterlink_engine.store.keyring import Keyring, load_keyring, new_key

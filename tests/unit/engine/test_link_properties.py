@@ -18,6 +18,13 @@ VALUES = {
     "bootstrap.servers": "a:9092,b:9092",
     "security.protocol": "SASL_PLAINTEXT",
     "sasl.mechanism": "PLAIN",
+    "sasl.oauthbearer.token.endpoint.url": "https://t/",
+    "sasl.oauthbearer.client.credentials.client.id": "c",
+    "sasl.oauthbearer.scope": "a b",
+    "sasl.oauthbearer.parameters": "audience=x,resource=y=z",
+    "sasl.oauthbearer.extensions": "logicalCluster=l",
+    "https.ca.pem": "-----BEGIN\\nCA",
+    "aws.region": "eu-central-1",
     "ssl.truststore.certificates": "-----BEGIN\\nCA",
     "ssl.keystore.certificate.chain": "-----BEGIN\\nCERTIFICATE",
     "ssl.endpoint.identification.algorithm": "none",
@@ -41,7 +48,8 @@ VALUES = {
 
 
 def test_every_property_comes_out_as_it_went_in() -> None:
-    assert ATTRIBUTES.keys() - VALUES.keys() == {"sasl.jaas.config", "ssl.keystore.key"}
+    secrets = {"sasl.jaas.config", "sasl.oauthbearer.client.credentials.client.secret", "ssl.keystore.key"}
+    assert ATTRIBUTES.keys() - VALUES.keys() == secrets
     link = v1.Link(name="x")
     fields = put(link, VALUES)
     assert fields == [
@@ -59,7 +67,7 @@ def test_every_property_comes_out_as_it_went_in() -> None:
     put(link, dict.fromkeys(VALUES, ""))
     left = v1.Link(name="x")
     left.remote_cluster.SetInParent()
-    left.remote_cluster.sasl.SetInParent()
+    left.remote_cluster.sasl.oauth.SetInParent()
     left.remote_cluster.tls.SetInParent()
     for sync in (left.acl_sync, left.auto_create_mirror_topics, left.consumer_offset_sync, left.topic_config_sync):
         sync.SetInParent()
@@ -97,6 +105,8 @@ def test_the_engines_own_list_of_settings_is_not_fixed_by_another_change() -> No
         ("consumer.offset.group.filters", '{"groupFilters":[{"name":1}]}', "expected texts"),
         ("auto.create.mirror.topics.filters", '{"topicFilters":{}}', "expected a list"),
         ("sasl.jaas.config", "x", "--password-file"),
+        ("sasl.oauthbearer.client.credentials.client.secret", "x", "--password-file"),
+        ("sasl.oauthbearer.extensions", "x", "NAME=VALUE"),
         ("ssl.keystore.key", "x", "--tls-key-file"),
         ("ssl.endpoint.identification.algorithm", "x", "https or none"),
     ],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clusterlink_engine import pem
-from clusterlink_engine.security import Security, Tls, TlsFiles, changed_settings, librdkafka_settings
+from clusterlink_engine.librdkafka import changed_settings, librdkafka_settings
+from clusterlink_engine.security import Security, Tls, TlsFiles
 from tests.support.certificates import Authority
 
 AUTHORITY = Authority("tests")

@@ -126,10 +126,10 @@ def test_the_same_object_is_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"version": 6, "value": {}},
-        {"version": 6},
-        {"version": 6, "value": [1]},
-        {"version": 6, "value": None, "more": 1},
+        {"version": 7, "value": {}},
+        {"version": 7},
+        {"version": 7, "value": [1]},
+        {"version": 7, "value": None, "more": 1},
         {"version": 99, "value": {"name": "x"}},
     ],
 )

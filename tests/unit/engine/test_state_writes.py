@@ -8,7 +8,7 @@ import pytest
 
 from clusterlink_engine.control.state import State
 from clusterlink_engine.errors import FailedPreconditionError, StateError, StateUnavailableError
-from clusterlink_engine.model.resources import MirrorTopic, Stored
+from clusterlink_engine.model.resources import MirrorTopic, Phase, Stored
 
 
 def _mirror(name: str, **fields: object) -> MirrorTopic:
@@ -192,3 +192,21 @@ async def test_the_outcome_is_that_of_one_after_the_other(seed: int) -> None:
     assert {f"mirror/{name}": mirror for name, mirror in state.mirrors.items()} == present
     assert {key: value for key, value in heard.items() if value is not None} == present
     assert any(sums.values())
+
+
+async def test_what_is_decided_sees_what_was_decided_a_moment_before() -> None:
+    """A mirror topic that is stopped in the same transaction goes with its link, and is not left behind."""
+    state, store, _ = _make()
+    await state.write(_mirror("topic"))
+    store.may_go_on.clear()
+    stopped = asyncio.create_task(state.change_mirror("topic", {"phase": Phase.STOPPED}))
+    gone = asyncio.create_task(
+        state.transact(
+            lambda: {f"mirror/{name}": None for name, at in state.mirrors.items() if at.phase is Phase.STOPPED}
+        )
+    )
+    await asyncio.sleep(0.01)
+    store.may_go_on.set()
+    await asyncio.gather(stopped, gone)
+    assert state.mirrors == {}
+    assert len(store.transactions) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterlink_provider import __version__
-from clusterlink_provider.install import cli, environment, launcher
+from clusterlink_provider.install import cli, doctor, environment, launcher
 
 
 @pytest.fixture
@@ -59,20 +59,115 @@ def test_install_for_the_user(home: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [name for name in _files(home) if name != ".terraformrc"] == []
 
 
+def _kinds(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if line.startswith(("ok ", "note ", "problem "))]
+
+
+def test_doctor_starts_the_plugin(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "mirror"
+    cli.run(["install", "--dir", str(root)])
+    capsys.readouterr()
+    assert cli.run(["doctor", "--dir", str(root)]) == 0
+    output = capsys.readouterr().out
+    assert "the plugin starts and speaks protocol 6" in output
+    assert "byte code is compiled" in output
+    assert "all is well" in output
+    assert "problem" not in _kinds(output)
+
+
 def test_doctor_names_what_is_wrong(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mirror"
     assert cli.run(["doctor", "--dir", str(root)]) == 1
     assert "is missing: run install" in capsys.readouterr().out
     cli.run(["install", "--dir", str(root)])
-    script = next(root.glob(f"*/*/*/*/*/{launcher.EXECUTABLE}"))
-    script.write_text("#!/bin/sh\n")
+    first, second = sorted(root.glob(f"*/*/*/*/*/{launcher.EXECUTABLE}"))
+    first.write_text("#!/bin/sh\n")
+    second.chmod(0o644)
     (root / launcher.LINK).unlink()
     (root / launcher.LINK).symlink_to(tmp_path / "gone")
     capsys.readouterr()
     assert cli.run(["doctor", "--dir", str(root)]) == 1
     output = capsys.readouterr().out
-    assert "was changed" in output
-    assert "No such file" in output
+    assert "was changed: run install" in output
+    assert "is not executable: run install" in output
+    assert "No such file or directory: run install" in output
+    assert "3 to be mended" in output
+
+
+def test_doctor_shows_why_the_plugin_does_not_start(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "mirror"
+    cli.run(["install", "--dir", str(root)])
+    # An interpreter with the provider, but one that cannot import all of it any more.
+    python = tmp_path / "python3"
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *-m*) echo "cannot start"; exit 1;; esac\nexec "{sys.executable}" "$@"\n'
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv(launcher.PYTHON_VARIABLE, str(python))
+    capsys.readouterr()
+    assert cli.run(["doctor", "--dir", str(root)]) == 1
+    assert "the plugin does not start: cannot start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        ('{"terraform_version": "1.11.4"}', "ok", "1.11.4"),
+        ('{"terraform_version": "1.5.7"}', "note", "write-only passwords need 1.11"),
+        ('{"terraform_version": "0.14.0"}', "problem", "1.0 or newer is needed"),
+        ("Terraform v0.12", "note", "does not tell its version"),
+    ],
+)
+def test_doctor_looks_at_terraform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: str, text: str
+) -> None:
+    program = tmp_path / "terraform"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    found = [item for item in doctor.examine(tmp_path, is_usual_place=False) if str(program) in item.text]
+    assert [(item.kind, text in item.text) for item in found] == [(kind, True)]
+
+
+def test_doctor_without_terraform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert any("neither terraform nor tofu" in item.text for item in doctor.examine(tmp_path, is_usual_place=False))
+
+
+@pytest.mark.parametrize(
+    ("block", "kinds"),
+    [
+        ("disable_checkpoint = true\n", []),
+        ("# provider_installation {}\n", []),
+        ("provider_installation {\n  direct {}\n}\n", ["problem"]),
+        ('provider_installation {\n  filesystem_mirror {\n    path = "ROOT"\n  }\n}\n', ["ok"]),
+        ('provider_installation {\n  filesystem_mirror {\n    path = "~/.terraform.d/plugins"\n  }\n}\n', ["ok"]),
+        (
+            'provider_installation {\n  dev_overrides {\n    "clusterlink/clusterlink" = "/x"\n  }\n  direct {}\n}\n',
+            ["note", "problem"],
+        ),
+    ],
+    ids=["none", "in a comment", "other", "absolute", "home", "dev_overrides"],
+)
+def test_doctor_reads_the_cli_configuration(home: Path, block: str, kinds: list[str]) -> None:
+    root = environment.default_root()
+    path = home / ".terraformrc"
+    path.write_text(block.replace("ROOT", str(root)))
+    assert [found.kind for found in doctor.configurations(root)] == kinds
+    assert path.read_text() == block.replace("ROOT", str(root))
+
+
+def test_missing_byte_code_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module.py").write_text("")
+    monkeypatch.setattr(environment, "_PACKAGES", ("p",))
+    monkeypatch.setattr(environment, "_places", lambda _: [str(tmp_path)])
+    assert environment.without_byte_code() == ["p"]
+    assert environment.compile_byte_code() == []
+    assert environment.without_byte_code() == []
+    os.utime(tmp_path / "module.py", (1, 1))
+    assert environment.without_byte_code() == ["p"]
 
 
 def test_launcher_has_no_bytes_of_this_machine() -> None:

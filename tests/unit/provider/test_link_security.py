@@ -12,10 +12,19 @@ from clusterlink_provider.resources import link_convert, link_security
 
 Object = dict[str, Any]
 NOTHING = {"password": None, "password_wo": None, "password_wo_version": None}
-SCRAM = {"mechanism": "SCRAM-SHA-256", "username": "u", **NOTHING}
+SCRAM: Object = {"mechanism": "SCRAM-SHA-256", "username": "u", **NOTHING, "oauth": None, "aws_region": None}
 PASSWORD = {**SCRAM, "password": "hidden"}
 WRITTEN = {**SCRAM, "password_wo": "hidden", "password_wo_version": 1}
 SASL = ("remote_cluster", "sasl")
+OAUTH: Object = {
+    "token_endpoint_url": "https://t/",
+    "client_id": "c",
+    "client_secret": "hidden",
+    **dict.fromkeys(("client_secret_wo", "client_secret_wo_version", "scope", "parameters", "extensions", "ca_pem")),
+}
+WRITTEN_OAUTH = {**OAUTH, "client_secret": None, "client_secret_wo": "hidden", "client_secret_wo_version": 1}
+BEARER = {**SCRAM, "mechanism": "OAUTHBEARER", "username": None, "oauth": OAUTH}
+MSK = {**PASSWORD, "mechanism": "AWS_MSK_IAM", "aws_region": "eu-central-1"}
 NO_TLS: Object = {
     **dict.fromkeys(("ca_pem", "certificate_pem", "key_pem", "key_pem_wo", "key_pem_wo_version")),
     "accept_any_server_name": False,
@@ -64,6 +73,31 @@ def remote(protocol: Any, sasl: Any = None, tls: Any = None) -> Object:
             "Version without password_wo",
             (*SASL, "password_wo_version"),
         ),
+        ("SASL_SSL", BEARER, None, ()),
+        ("SASL_SSL", {**BEARER, "oauth": WRITTEN_OAUTH}, None, ()),
+        ("SASL_SSL", {**BEARER, "oauth": UNKNOWN}, None, ()),
+        ("SASL_SSL", {**BEARER, "mechanism": UNKNOWN}, None, ()),
+        ("SASL_SSL", {**BEARER, "oauth": None}, "Missing oauth", SASL),
+        ("SASL_SSL", {**BEARER, "username": "u"}, "No place for username", (*SASL, "username")),
+        ("SASL_SSL", {**BEARER, "password": "hidden"}, "No place for password", (*SASL, "password")),
+        ("SASL_SSL", {**PASSWORD, "oauth": OAUTH}, "No place for oauth", (*SASL, "oauth")),
+        ("SASL_SSL", {**BEARER, "oauth": {**OAUTH, "client_secret": None}}, "Missing client_secret", (*SASL, "oauth")),
+        (
+            "SASL_SSL",
+            {**BEARER, "oauth": {**OAUTH, "client_secret_wo": "hidden"}},
+            "Two values of client_secret",
+            (*SASL, "oauth", "client_secret_wo"),
+        ),
+        (
+            "SASL_SSL",
+            {**BEARER, "oauth": {**WRITTEN_OAUTH, "client_secret_wo_version": None}},
+            "Missing version of client_secret",
+            (*SASL, "oauth", "client_secret_wo"),
+        ),
+        ("SASL_SSL", MSK, None, ()),
+        ("SASL_SSL", {**MSK, "aws_region": None}, "Missing aws_region", SASL),
+        ("SASL_SSL", {**MSK, "username": None}, "Missing username", SASL),
+        ("SASL_SSL", {**PASSWORD, "aws_region": "x"}, "No place for aws_region", (*SASL, "aws_region")),
     ],
 )
 def test_rules(protocol: Any, sasl: Any, summary: str | None, path: tuple[str, ...]) -> None:
@@ -112,6 +146,8 @@ def test_nothing_is_said_of_a_cluster_that_is_not_known() -> None:
         (None, "SCRAM-SHA-512", False),
         ("SCRAM-SHA-512", "PLAIN", True),
         ("PLAIN", "PLAIN", False),
+        (None, "OAUTHBEARER", True),
+        ("SCRAM-SHA-512", "AWS_MSK_IAM", True),
         (None, None, False),
     ],
 )
@@ -151,6 +187,23 @@ def test_the_password_reaches_the_engine_and_comes_back_from_the_plan_only(given
     seen = link_convert.from_message(message, state)
     assert seen["remote_cluster"] == {**state["remote_cluster"], "cluster_id": None}
     assert seen["mirror_start_offset"] == "latest"
+
+
+@pytest.mark.parametrize("given", [OAUTH, WRITTEN_OAUTH])
+def test_the_clients_secret_reaches_the_engine_and_comes_back_from_the_plan_only(given: Object) -> None:
+    given = {**given, "scope": "kafka", "parameters": {"audience": "a"}, "extensions": {"logicalCluster": "l"}}
+    state = planned("SASL_SSL", {**BEARER, "oauth": {**given, "client_secret_wo": None}})
+    config = {"remote_cluster": remote("SASL_SSL", {**BEARER, "oauth": given})}
+    message = link_convert.to_message(state, config)
+    oauth = message.remote_cluster.sasl.oauth
+    assert (oauth.token_endpoint_url, oauth.client_id, oauth.client_secret) == ("https://t/", "c", "hidden")
+    assert (oauth.scope, dict(oauth.parameters), dict(oauth.extensions)) == (
+        *("kafka", {"audience": "a"}),
+        {"logicalCluster": "l"},
+    )
+    oauth.ClearField("client_secret")
+    message.state = v1.LINK_STATE_ACTIVE
+    assert link_convert.from_message(message, state)["remote_cluster"]["sasl"] == state["remote_cluster"]["sasl"]
 
 
 @pytest.mark.parametrize("given", [KEY, WRITTEN_KEY])

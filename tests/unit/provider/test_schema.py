@@ -158,7 +158,9 @@ def test_starts_that_are_not_possible(value: str) -> None:
 def test_a_secret_is_in_no_message_about_it() -> None:
     """Not even one that is wrong."""
     sasl = link_schema.SCHEMA.attributes["remote_cluster"].nested or {}
-    for name, attribute in (sasl["sasl"].nested or {}).items():
+    attributes = dict(sasl["sasl"].nested or {})
+    attributes |= attributes["oauth"].nested or {}
+    for name, attribute in attributes.items():
         if attribute.sensitive:
             for validator in attribute.validators:
                 diagnostics = Diagnostics()

@@ -12,7 +12,7 @@ from clusterlink_provider.framework.cty import UNKNOWN
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.provider import ApplyContext, Context, PlanContext, StateContext
 from clusterlink_provider.framework.schema import Attribute, Schema
-from clusterlink_provider.framework.server import Service
+from tests.support.provider_calls import ProviderCalls
 
 SCHEMA = Schema(
     description="A thing.",
@@ -98,20 +98,14 @@ class TinyProvider:
         self.stopped.append(session)
 
 
-class Caller:
-    """Calls the service as gRPC would, without a socket."""
+class Caller(ProviderCalls):
+    """The small provider, configured."""
 
     def __init__(self) -> None:
         self.thing = Thing()
         self.provider = TinyProvider(self.thing)
-        provider: Any = self.provider
-        self._handler = Service(provider).handler()
+        super().__init__(self.provider)
         self.call("ConfigureProvider", config=convert.value_to_pb(TinyProvider.schema.type, {"url": "u"}))
-
-    def call(self, name: str, **fields: Any) -> Any:
-        details: Any = type("Details", (), {"method": f"/tfplugin6.Provider/{name}", "invocation_metadata": ()})()
-        method: Any = self._handler.service(details)
-        return method.unary_unary(getattr(pb, name).Request(**fields), None)
 
     def apply(self, prior: Object | None, planned: Object | None) -> Any:
         return self.call(
@@ -264,7 +258,7 @@ def test_unreadable_request_keeps_the_state(caller: Caller) -> None:
         planned_private=b"{}",
     )
     assert state_of(response.new_state) == PRIOR
-    assert summaries(response) == ["Unexpected error in the provider"]
+    assert summaries(response) == ["Value does not fit the schema"]
 
 
 def test_read(caller: Caller) -> None:

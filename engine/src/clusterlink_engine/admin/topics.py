@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import ConsumerGroupState, KafkaException
@@ -20,14 +21,18 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from clusterlink_engine import tokens
 from clusterlink_engine.errors import (
     BrokerRefusedError,
     CertificateRefusedError,
     ClusterUnavailableError,
     KafkaError,
     Side,
+    TokenMissingError,
 )
-from clusterlink_engine.security import Security, changed_settings
+from clusterlink_engine.librdkafka import changed_settings
+from clusterlink_engine.security import Security
+from clusterlink_engine.token_endpoint import TokenError
 
 log = logging.getLogger(__name__)
 
@@ -96,26 +101,38 @@ class ConfluentTopicAdmin:
         self._timeout = timeout
         self._bootstrap_servers = bootstrap_servers
         self._security = security
-        self._settings: dict[str, str | bool] = {}
+        self._settings: dict[str, Any] = {}
         self._client: AdminClient | None = None
+        self._making = asyncio.Lock()
+        sasl = security.sasl
+        self._tokens = tokens.source_of(sasl) if sasl is not None and sasl.uses_tokens else None
 
-    def _connected(self) -> AdminClient:
+    async def _connected(self) -> AdminClient:
         """Answers the client, to be kept while its answers are waited for.
 
-        It is a new one if the files of its certificates changed, and can be used.
+        It is a new one if the files of its certificates or password changed, and can be used.
 
         Raises:
-            CertificateRefusedError: There is none yet, and the certificates cannot be used.
+            CertificateRefusedError: There is none yet, and what is in the files cannot be used.
+            TokenMissingError: There is no token.
         """
-        try:
-            settings = changed_settings(self._bootstrap_servers, self._security, self._settings)
-            if settings is not None:
-                library: dict[str, Any] = {**settings, "client.id": "clusterlink"}
-                self._client, self._settings = AdminClient(library, logger=log.getChild("librdkafka")), settings
-        except (ValueError, KafkaException) as error:
-            if self._client is None:
-                text = f"The certificates for the {self._side} cluster cannot be used: {error}."
-                raise CertificateRefusedError(text, side=self._side) from error
+        async with self._making:
+            try:
+                if self._tokens is not None:
+                    await self._tokens.token()  # else the library would wait for it
+                settings = changed_settings(self._bootstrap_servers, self._security, self._settings)
+                if settings is not None:
+                    library: dict[str, Any] = {**settings, "client.id": "clusterlink"}
+                    # In a thread: with tokens the library takes a second.
+                    make = partial(AdminClient, library, logger=log.getChild("librdkafka"))
+                    self._client, self._settings = await asyncio.to_thread(make), settings
+            except TokenError as error:
+                text = f"There is no token for the {self._side} cluster: {error}."
+                raise TokenMissingError(text, side=self._side, is_passing=error.is_passing) from error
+            except (ValueError, KafkaException) as error:
+                if self._client is None:
+                    text = f"The credentials for the {self._side} cluster cannot be used: {error}."
+                    raise CertificateRefusedError(text, side=self._side) from error
         assert self._client is not None  # noqa: S101 - there are no settings only at first
         return self._client
 
@@ -137,7 +154,7 @@ class ConfluentTopicAdmin:
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
         if not resources:
             return {}
-        client = self._connected()
+        client = await self._connected()
         futures = client.describe_configs(resources, request_timeout=self._timeout)
         with self._translated(f"Reading the settings of {_names(topics)}"):
             answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
@@ -160,14 +177,14 @@ class ConfluentTopicAdmin:
         if not entries:
             return
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=list(entries))
-        client = self._connected()
+        client = await self._connected()
         futures = client.incremental_alter_configs([resource], request_timeout=self._timeout)
         with self._translated(f'Changing settings of the topic "{topic}"'):
             await asyncio.wrap_future(futures[resource])
 
     async def grow(self, topic: str, partition_count: int) -> None:
         """See TopicAdmin."""
-        client = self._connected()
+        client = await self._connected()
         futures = client.create_partitions(
             [NewPartitions(topic, partition_count)], request_timeout=self._timeout, operation_timeout=self._timeout
         )
@@ -176,7 +193,7 @@ class ConfluentTopicAdmin:
 
     async def groups_with_members(self, topic: str) -> dict[str, bool]:
         """See TopicAdmin."""
-        client = self._connected()
+        client = await self._connected()
         with self._translated("Looking at the consumer groups"):
             listed = await asyncio.wrap_future(client.list_consumer_groups(request_timeout=self._timeout))
             if listed.errors:  # of a broker that did not answer: its groups are not among the others

@@ -20,6 +20,8 @@ _ROLES: Mapping[str, Mapping[str, Role]] = {
         "DeleteLink": Role.ADMIN,
         "PauseLink": Role.OPERATOR,
         "ResumeLink": Role.OPERATOR,
+        "CheckLink": Role.VIEWER,
+        "CheckNewLink": Role.ADMIN,  # who calls says where the engine connects to
     },
     "MirrorTopicService": {
         "CreateMirrorTopic": Role.ADMIN,

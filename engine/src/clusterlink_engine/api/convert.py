@@ -1,6 +1,7 @@
 """One conversion for each message of `clusterlink.v1`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,12 +9,14 @@ from pydantic import ValidationError
 
 from clusterlink_engine import __version__
 from clusterlink_engine.api.details import state_detail
+from clusterlink_engine.control.preflight import DEFAULT_SECONDS
 from clusterlink_engine.control.restoring import Truncation
 from clusterlink_engine.control.runtime import LinkRuntime
 from clusterlink_engine.control.write_guard import WriteGuardWay
-from clusterlink_engine.errors import InvalidArgumentError, KafkaError
+from clusterlink_engine.errors import InvalidArgumentError, KafkaError, Side
 from clusterlink_engine.mirror.partition import Phase
 from clusterlink_engine.model.acls import AclFilter, make_acl_filter
+from clusterlink_engine.model.checks import Check
 from clusterlink_engine.model.filters import Filter, make_filter
 from clusterlink_engine.model.resources import (
     DEFAULT_ACL_SYNC_MS,
@@ -36,6 +39,7 @@ from clusterlink_engine.model.states import Entered, LinkState, MirrorTopicState
 from clusterlink_engine.model.topic_settings import CONFIGURABLE
 from clusterlink_engine.replication.gap_filling import GapFillingWay
 from clusterlink_engine.replication.status import PartitionStatus
+from clusterlink_engine.sasl import OAuth, Sasl
 from clusterlink_engine.security import Tls
 from clusterlink_engine.settings import Limits
 from clusterlink_engine.sync.task import SyncTask
@@ -80,9 +84,7 @@ def link_spec(message: v1.Link) -> LinkSpec:
         bootstrap_servers=tuple(remote.bootstrap_servers),
         cluster_id=remote.cluster_id,
         security_protocol=remote.security_protocol or "PLAINTEXT",
-        sasl_mechanism=remote.sasl.mechanism,
-        sasl_username=remote.sasl.username,
-        sasl_password=remote.sasl.password,
+        sasl=_sasl(remote.sasl) if remote.HasField("sasl") else None,
         tls=_tls(remote.tls) if remote.HasField("tls") else None,
         topic_prefix=message.topic_prefix,
         paused=message.paused,
@@ -99,19 +101,98 @@ def link_spec(message: v1.Link) -> LinkSpec:
     )
 
 
+def check_seconds(timeout_ms: int) -> float:
+    """Reads until when a check is to answer.
+
+    Raises:
+        InvalidArgumentError: The time is too short, or too long.
+    """
+    if timeout_ms and not 1000 <= timeout_ms <= 60_000:
+        raise InvalidArgumentError("A check takes 1000 to 60000 ms.", field="timeout_ms")
+    return timeout_ms / 1000 or DEFAULT_SECONDS
+
+
+def checks(rows: Iterable[Check]) -> v1.CheckLinkResponse:
+    """Answers what a check of a link has found."""
+    return v1.CheckLinkResponse(
+        checks=[
+            v1.LinkCheck(
+                check=row.name,
+                side=v1.LINK_SIDE_LOCAL if row.side is Side.LOCAL else v1.LINK_SIDE_REMOTE,
+                needed_by=row.needed_by,
+                status=v1.CheckStatus.Value(f"CHECK_STATUS_{row.status}"),
+                detail=row.detail,
+                command=row.command,
+                required=row.is_required,
+            )
+            for row in rows
+        ]
+    )
+
+
+def changed_link_spec(message: v1.Link, fields: Collection[str]) -> LinkSpec:
+    """Reads what a caller wants changed of a link: who sends a link back as it was answered has none of its secrets.
+
+    Args:
+        message: The new values.
+        fields: Those that count. How to authenticate and whom to trust is not looked at if it is not among them.
+
+    Raises:
+        InvalidArgumentError: See `link_spec`.
+    """
+    wanted = v1.Link()
+    wanted.CopyFrom(message)
+    if "remote_cluster.sasl" not in fields:
+        wanted.remote_cluster.ClearField("sasl")
+    if "remote_cluster.tls" not in fields:
+        wanted.remote_cluster.ClearField("tls")
+    return link_spec(wanted)
+
+
+def _sasl(message: v1.Sasl) -> Sasl:
+    with _checked("sasl"):
+        return Sasl(
+            mechanism=message.mechanism,
+            username=message.username,
+            password=message.password,
+            oauth=_oauth(message.oauth) if message.HasField("oauth") else None,
+            aws_region=message.aws_region,
+        )
+
+
+def _oauth(message: v1.OAuth) -> OAuth:
+    with _checked("sasl.oauth"):
+        return OAuth(
+            token_endpoint_url=message.token_endpoint_url,
+            client_id=message.client_id,
+            client_secret=message.client_secret,
+            scope=message.scope,
+            parameters=dict(message.parameters),
+            extensions=dict(message.extensions),
+            ca_pem=message.ca_pem,
+        )
+
+
 def _tls(message: v1.Tls) -> Tls:
-    try:
+    with _checked("tls"):
         return Tls(
             ca_pem=message.ca_pem,
             certificate_pem=message.certificate_pem,
             key_pem=message.key_pem,
             accept_any_server_name=message.accept_any_server_name,
         )
+
+
+@contextmanager
+def _checked(group: str) -> Iterator[None]:
+    """Makes the engine's error of what is wrong in a group of fields of the remote cluster; without the values."""
+    try:
+        yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(["link.remote_cluster.tls", *map(str, first["loc"])])
+        field = ".".join(["link.remote_cluster", group, *map(str, first["loc"])])
         raise InvalidArgumentError(
-            f"tls is wrong: {first['msg'].removeprefix('Value error, ')}.", field=field
+            f"{group} is wrong: {first['msg'].removeprefix('Value error, ')}.", field=field
         ) from None
 
 
@@ -209,8 +290,7 @@ def link(
         mirror_topic_count=mirror_topics,
     )
     if stored.remote.sasl is not None:
-        message.remote_cluster.sasl.mechanism = stored.remote.sasl.mechanism
-        message.remote_cluster.sasl.username = stored.remote.sasl.username
+        message.remote_cluster.sasl.CopyFrom(_shown_sasl(stored.remote.sasl))
     tls = stored.remote.tls
     if tls is not None:
         shown = v1.Tls(
@@ -228,6 +308,22 @@ def link(
         if state in (LinkState.UNAVAILABLE, LinkState.FAILED) and runtime.error is not None:
             message.error, message.error_message = runtime.error.reason, str(runtime.error)
         message.tasks.extend(_task(name, tasks, state) for name, tasks in runtime.syncs.items())
+    return message
+
+
+def _shown_sasl(sasl: Sasl) -> v1.Sasl:
+    """Describes how a link authenticates, without the secrets."""
+    message = v1.Sasl(mechanism=sasl.mechanism, username=sasl.username, aws_region=sasl.aws_region)
+    if sasl.oauth is not None:
+        oauth = v1.OAuth(
+            token_endpoint_url=sasl.oauth.token_endpoint_url,
+            client_id=sasl.oauth.client_id,
+            scope=sasl.oauth.scope,
+            parameters=sasl.oauth.parameters,
+            extensions=sasl.oauth.extensions,
+            ca_pem=sasl.oauth.ca_pem,
+        )
+        message.oauth.CopyFrom(oauth)
     return message
 
 

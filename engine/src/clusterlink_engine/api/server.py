@@ -181,7 +181,8 @@ class Server:
             return answer(link)
 
         async def update(request: v1.UpdateLinkRequest) -> v1.Link:
-            spec, fields = convert.link_spec(request.link), list(request.update_mask.paths)
+            fields = list(request.update_mask.paths)
+            spec = convert.changed_link_spec(request.link, fields)
             return answer(await links.update(spec, fields, validate_only=request.validate_only))
 
         async def get(request: v1.GetLinkRequest) -> v1.Link:
@@ -200,7 +201,17 @@ class Server:
         async def resume(request: v1.ResumeLinkRequest) -> v1.Link:
             return answer(await links.resume(request.name))
 
+        async def check(request: v1.CheckLinkRequest) -> v1.CheckLinkResponse:
+            seconds = convert.check_seconds(request.timeout_ms)
+            return convert.checks(await links.check(request.name, request.source_topics, seconds))
+
+        async def check_new(request: v1.CheckNewLinkRequest) -> v1.CheckLinkResponse:
+            spec, seconds = convert.link_spec(request.link), convert.check_seconds(request.timeout_ms)
+            return convert.checks(await links.check_new(spec, request.source_topics, seconds))
+
         return {
+            "CheckLink": check,
+            "CheckNewLink": check_new,
             "CreateLink": create,
             "GetLink": get,
             "ListLinks": list_all,

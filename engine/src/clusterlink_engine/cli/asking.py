@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from clusterlink_engine.cli.printing import complain
+from clusterlink_engine.cli.printing import FORMS, complain
 from clusterlink_proto import v1
 from clusterlink_proto.rpc import Stub
 
@@ -36,7 +36,7 @@ def verb(verbs: Any, name: str, text: str, function: Command) -> argparse.Argume
     parser.add_argument("--ca-file", type=Path, metavar="FILE", help="encrypt, and trust these CAs (PEM)")
     parser.add_argument("--certificate-file", type=Path, metavar="FILE", help="your own certificate (PEM)")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="its private key (PEM)")
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="how to print")
+    parser.add_argument("-o", "--output", choices=FORMS, default="table", help="how to print")
     parser.set_defaults(run=function)
     return parser
 

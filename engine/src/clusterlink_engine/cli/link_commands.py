@@ -21,7 +21,8 @@ from clusterlink_engine.cli.asking import (
     verb,
     verbs_of,
 )
-from clusterlink_engine.cli.printing import name_of, show, show_list
+from clusterlink_engine.cli.printing import is_for_scripts, name_of, show, show_list
+from clusterlink_engine.sasl import AWS_MSK_IAM, OAUTHBEARER
 from clusterlink_proto import v1
 
 PASSWORD_VARIABLE = "CLUSTERLINK_REMOTE_PASSWORD"  # noqa: S105 - the name of the variable
@@ -47,13 +48,21 @@ def add(link: Any) -> None:
         ("delete", "delete a link that has no mirror topics any more", _delete),
         ("pause", "stop all mirror topics of a link", _pause),
         ("resume", "let a paused link go on", _resume),
+        ("check", "look at everything that a link needs, whether it is created or not; changes nothing", _check),
     ):
         parser = verb(link, name, text, run)
         parser.add_argument("name", metavar="LINK")
-        if name in ("create", "update"):
+        if name in ("create", "update", "check"):
             _add_connection(parser)
             _add_configuration(parser)
-        if name == "create":
+        if name in ("create", "update"):
+            parser.add_argument("--dry-run", action="store_true", help="only check")
+        if name == "check":
+            parser.add_argument(
+                *("--topic", "-t"), action="append", default=[], metavar="TOPIC", help="a source topic; may be repeated"
+            )
+            parser.add_argument("--seconds", type=int, default=10, help="until when there is an answer; default 10")
+        if name in ("create", "check"):
             parser.add_argument("--mode", choices=["DESTINATION", "BIDIRECTIONAL"], help="default DESTINATION")
             parser.add_argument(
                 *("--remote-cluster", "--source-cluster"), metavar="ID", help="refuse a cluster with another id"
@@ -68,6 +77,7 @@ def add(link: Any) -> None:
     changed.set_defaults(bootstrap=None, username=None, password_file=None)
     changed.set_defaults(**{f"tls_{part}_file": None for part in _PEM_FILES})
     _add_configuration(changed)
+    changed.add_argument("--dry-run", action="store_true", help="only check")
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +89,8 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--username",
-        help=f"for SASL; the password comes from --password-file, ${PASSWORD_VARIABLE}, or is asked for",
+        help="for PLAIN and SCRAM; the password, or with OAUTHBEARER the client's secret, comes from --password-file, "
+        f"${PASSWORD_VARIABLE}, or is asked for",
     )
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file with the password alone")
     for part, text in (
@@ -99,7 +110,6 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
         ("--acl-filters-json-file", link_properties.ACL_FILTERS),
     ):
         parser.add_argument(option, dest=name, type=Path, metavar="FILE", help=f"the value of {name}")
-    parser.add_argument("--dry-run", action="store_true", help="only check")
 
 
 def _list(channel: grpc.Channel, options: argparse.Namespace) -> int:
@@ -122,14 +132,54 @@ def _describe(channel: grpc.Channel, options: argparse.Namespace) -> int:
 
 
 def _create(channel: grpc.Channel, options: argparse.Namespace) -> int:
+    request = v1.CreateLinkRequest(link=_new(options), validate_only=options.dry_run)
+    return _show(options, links(channel).CreateLink(request, timeout=CALL_SECONDS))
+
+
+def _check(channel: grpc.Channel, options: argparse.Namespace) -> int:
+    """Checks the link of that name; with brokers given, one that is not created."""
+    known = {"source_topics": options.topic, "timeout_ms": options.seconds * 1000}
+    timeout = options.seconds + CALL_SECONDS
+    answer: v1.CheckLinkResponse
+    link = _new(options) if _says_more(options) else None
+    if link is not None:
+        if not link.remote_cluster.bootstrap_servers:
+            raise UsageError("a link that is not created needs --remote-bootstrap-server; one that is, its name alone")
+        answer = links(channel).CheckNewLink(v1.CheckNewLinkRequest(link=link, **known), timeout=timeout)
+    else:
+        answer = links(channel).CheckLink(v1.CheckLinkRequest(name=options.name, **known), timeout=timeout)
+    rows = [
+        (
+            row.check,
+            name_of(v1.LinkSide, row.side).lower(),
+            row.needed_by,
+            name_of(v1.CheckStatus, row.status),
+            row.detail,
+        )
+        for row in answer.checks
+    ]
+    show(options, answer, ("CHECK", "CLUSTER", "NEEDED BY", "STATUS", "DETAIL"), rows)
+    commands = list(dict.fromkeys(row.command for row in answer.checks if row.command))
+    if commands and not is_for_scripts(options):
+        print("", "What is missing can be given by:", *commands, sep="\n")
+    return 1 if any(row.status == v1.CHECK_STATUS_MISSING for row in answer.checks) else 0
+
+
+def _says_more(options: argparse.Namespace) -> bool:
+    """Tells whether the arguments describe a link, instead of naming one."""
+    given = (options.bootstrap, options.username, options.config_file, options.mode, options.remote_cluster)
+    return bool(options.config) or any(value is not None for value in given)
+
+
+def _new(options: argparse.Namespace) -> v1.Link:
+    """Makes the link that the arguments describe."""
     link = v1.Link(name=options.name, mode=v1.LINK_MODE_DESTINATION)
     link.remote_cluster.cluster_id = options.remote_cluster or ""
     wanted = _properties(options)
     if options.mode:
         wanted["link.mode"] = options.mode
     _put(link, wanted, options)
-    request = v1.CreateLinkRequest(link=link, validate_only=options.dry_run)
-    return _show(options, links(channel).CreateLink(request, timeout=CALL_SECONDS))
+    return link
 
 
 def _update(channel: grpc.Channel, options: argparse.Namespace) -> int:
@@ -204,12 +254,29 @@ def _put(link: v1.Link, wanted: dict[str, str], options: argparse.Namespace) -> 
     if _SASL in fields and not sasl.mechanism and options.username is None:
         link.remote_cluster.ClearField("sasl")
     elif _SASL in fields:
-        sasl.username = sasl.username if options.username is None else options.username
-        sasl.password = _password(options, sasl.username)
+        _put_secret(sasl, options)
     if _put_tls(link.remote_cluster, options) or _TLS in fields:
         _check_key(link.remote_cluster)
         fields.append(_TLS)
     return sorted(set(fields))
+
+
+def _put_secret(sasl: v1.Sasl, options: argparse.Namespace) -> None:
+    """Sets user and password, or the client's secret; what belongs to another mechanism is taken out."""
+    if sasl.mechanism == OAUTHBEARER:
+        if options.username is not None:
+            raise UsageError(
+                "with OAUTHBEARER there is no --username; give sasl.oauthbearer.client.credentials.client.id"
+            )
+        for name in ("username", "password", "aws_region"):
+            sasl.ClearField(name)
+        sasl.oauth.client_secret = _password(options, sasl.oauth.client_id)
+        return
+    sasl.ClearField("oauth")
+    if sasl.mechanism != AWS_MSK_IAM:
+        sasl.ClearField("aws_region")
+    sasl.username = sasl.username if options.username is None else options.username
+    sasl.password = _password(options, sasl.username)
 
 
 def _put_tls(remote: v1.RemoteCluster, options: argparse.Namespace) -> bool:

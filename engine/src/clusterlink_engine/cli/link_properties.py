@@ -33,8 +33,10 @@ _NAMES = frozenset({"resource_type", "pattern_type", "filter_type", "operation",
 # What goes another way, since a command line can be seen by others.
 _SECRETS = {
     "sasl.jaas.config": "--username, and the password by --password-file",
+    "sasl.oauthbearer.client.credentials.client.secret": "it by --password-file",
     "ssl.keystore.key": "--tls-key-file",
 }
+_MAPS = frozenset({"sasl.oauthbearer.parameters", "sasl.oauthbearer.extensions"})
 _SERVER_NAME = "ssl.endpoint.identification.algorithm"
 _CHECKED, _UNCHECKED = "https", "none"
 _MODE = "link.mode"
@@ -123,6 +125,8 @@ def _put(link: v1.Link, name: str, path: str, text: str) -> None:
         return
     if name in _LISTS:
         getattr(message, field).extend(_filters(name, text))
+    elif name in _MAPS:
+        getattr(message, field).update(_pairs(text))
     elif name == _MODE:
         link.mode = v1.LinkMode.Value(_MODE_PREFIX + text)
     elif name == _SERVER_NAME:
@@ -152,9 +156,21 @@ def _read(link: v1.Link, name: str, path: str) -> str:
         return v1.LinkMode.Name(link.mode).removeprefix(_MODE_PREFIX)
     if name == _SERVER_NAME:
         return _UNCHECKED if value else _CHECKED
+    if name in _MAPS:
+        return ",".join(f"{key}={entry}" for key, entry in sorted(value.items()))
     if isinstance(value, bool | int | str):
         return str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n")
     return ",".join(value)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    found = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ValueError("expected NAME=VALUE[,NAME=VALUE...]")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def _filters(name: str, text: str) -> Iterable[Message]:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(options.config, options.listen, options.log_level)
     if options.command == "verify":
         return verify.run(options)
-    if options.command in ("link", "mirror"):
+    if options.command in ("link", "mirror", "health"):
         return remote.run(options)
     if options.command == "state-key":
         print(keyring.new_key())

@@ -14,7 +14,7 @@ from clusterlink_engine.cli.asking import (
     properties,
     verb,
 )
-from clusterlink_engine.cli.printing import is_json, name_of, number, show, table
+from clusterlink_engine.cli.printing import is_for_scripts, name_of, number, show, table
 from clusterlink_proto import v1
 
 EXIT_FAILURE = 1
@@ -71,7 +71,7 @@ def show_mirror(options: argparse.Namespace, mirror: v1.MirrorTopic) -> int:
         ("why", _why(mirror)),
     ]
     show(options, mirror, None, [row for row in rows if row[1]])
-    if mirror.partitions and not is_json(options):
+    if mirror.partitions and not is_for_scripts(options):
         print()
         header = ("PARTITION", "STATE", "LOG START", "LOG END", "SOURCE", "LAG", "WHY")
         numbers = [

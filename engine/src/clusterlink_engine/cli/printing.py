@@ -1,4 +1,4 @@
-"""How commands print what the engine answers: tables for people, JSON for scripts."""
+"""How commands print what the engine answers: tables for people, JSON or YAML for scripts."""
 
 import argparse
 import json
@@ -6,36 +6,49 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from clusterlink_engine.printable import printable
+
+FORMS = ("table", "json", "yaml")
 
 
 def show(
     options: argparse.Namespace, message: Message, header: Sequence[str] | None, rows: Iterable[Sequence[str]]
 ) -> int:
-    """Prints a message as JSON or its rows as a table, as the options say; answers the exit code 0."""
-    if is_json(options):
-        print(MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+    """Prints a message whole or its rows as a table, as the options say; answers the exit code 0."""
+    if is_for_scripts(options):
+        content = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        for_scripts(options, content)
     else:
         table([*([header] if header else []), *rows])
     return 0
 
 
 def show_list(options: argparse.Namespace, header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Prints rows that are no message; their JSON has the header's words as keys. Answers the exit code 0."""
-    if is_json(options):
+    """Prints rows that are no message; for scripts the header's words are keys. Answers the exit code 0."""
+    if is_for_scripts(options):
         keys = [word.lower().replace(" ", "_") for word in header]
-        print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        for_scripts(options, [dict(zip(keys, row, strict=True)) for row in rows])
     else:
         table([header, *rows])
     return 0
 
 
-def is_json(options: argparse.Namespace) -> bool:
-    """Tells whether the user wants JSON."""
-    return bool(options.output == "json")
+def is_for_scripts(options: argparse.Namespace) -> bool:
+    """Tells whether the user wants JSON or YAML."""
+    return bool(options.output != "table")
+
+
+def for_scripts(options: argparse.Namespace, content: Any) -> None:
+    """Prints what is made of dictionaries, lists and plain values, as JSON or YAML."""
+    if options.output == "yaml":
+        import yaml  # not needed otherwise
+
+        print(yaml.safe_dump(content, sort_keys=False), end="")
+    else:
+        print(json.dumps(content, indent=2))
 
 
 def table(rows: Sequence[Sequence[str]], file: TextIO | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The commands that ask a running engine: `clusterlink link` and `clusterlink mirror`."""
+"""The commands that ask a running engine: `clusterlink link`, `clusterlink mirror` and `clusterlink health`."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from clusterlink_engine.cli import link_commands, mirror_commands, mirror_transitions
+from clusterlink_engine.cli import health, link_commands, mirror_commands, mirror_transitions
 from clusterlink_engine.cli.asking import DEFAULT_ENDPOINT, TOKEN_VARIABLE, UsageError, read_file, verbs_of
 from clusterlink_engine.cli.printing import complain
 from clusterlink_proto.channel import CredentialsError, Tls, open_channel, why_refused
@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
     mirror = verbs_of(commands, "mirror", "make mirror topics and look at them; pause, promote, fail over, go back")
     mirror_commands.add(mirror)
     mirror_transitions.add(mirror)
+    health.add(commands)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import secrets
 import sys
 import time
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from clusterlink_engine import settings
-from clusterlink_engine.cli.printing import complain
+from clusterlink_engine.cli.printing import FORMS, complain, for_scripts, is_for_scripts
 from clusterlink_engine.errors import ClusterlinkError
+from clusterlink_engine.librdkafka import librdkafka_settings
 from clusterlink_engine.model.resources import Direction, Link, MirrorTopic, Phase
 from clusterlink_engine.printable import printable
-from clusterlink_engine.security import librdkafka_settings
 from clusterlink_engine.store.state_topic import StateTopic
 from clusterlink_engine.verify.comparing import Options, PartitionReport, compare
 from clusterlink_engine.verify.reading import Topic, UnreadableError
@@ -64,7 +63,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="read compacted topics N times for the last records of their keys, with about 200 bytes a key divided by N",
     )
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="form of the report")
+    parser.add_argument("-o", "--output", choices=FORMS, default="table", help="form of the report")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
         complain(str(error))
         return EXIT_NOT_COMPARED
     equal = not any(report.count for partitions in reports.values() for report in partitions)
-    if options.output == "json":
-        print(json.dumps(_as_json(link, mirrors, reports, seed, equal, time.monotonic() - began), indent=2))
+    if is_for_scripts(options):
+        for_scripts(options, _as_json(link, mirrors, reports, seed, equal, time.monotonic() - began))
     else:
         _print_table(mirrors, reports, seed if options.sample < 100 else None)
     return 0 if equal else EXIT_DIFFERENCE

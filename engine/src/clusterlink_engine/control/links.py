@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 from clusterlink_engine.control.plane import Plane
+from clusterlink_engine.control.preflight import Preflight
+from clusterlink_engine.control.reaching import require_a_broker
 from clusterlink_engine.control.runtime import open_remote
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.workforce import Workforce
@@ -20,9 +22,12 @@ from clusterlink_engine.errors import (
     KafkaError,
     LimitExceededError,
     NotFoundError,
+    Side,
     WrongClusterError,
 )
+from clusterlink_engine.model.checks import Check, Status
 from clusterlink_engine.model.resources import Link, Phase, RemoteCluster, TopicConfigSync
+from clusterlink_engine.model.rights import Feature
 from clusterlink_engine.model.secret_fields import secrets_of
 from clusterlink_engine.model.specs import LinkSpec
 from clusterlink_engine.settings import Limits
@@ -42,7 +47,10 @@ _BOOTSTRAP = "link.remote_cluster.bootstrap_servers"
 class Links:
     """The links of the local cluster."""
 
-    def __init__(self, state: State, plane: Plane, workforce: Workforce, local: Cluster, limits: Limits) -> None:
+    def __init__(
+        self, state: State, plane: Plane, workforce: Workforce, local: Cluster, limits: Limits, preflight: Preflight
+    ) -> None:
+        self._preflight = preflight
         self._state = state
         self._plane = plane
         self._workforce = workforce
@@ -86,6 +94,35 @@ class Links:
             await self._state.write(link, guard=lambda: self._check_place(spec))
         log.info("link %s to cluster %s created", link.name, remote.cluster_id)
         return link
+
+    async def check(self, name: str, topics: Collection[str], seconds: float) -> Sequence[Check]:
+        """Looks at everything that a link needs, and changes nothing.
+
+        Args:
+            name: Of the link.
+            topics: Source topics that shall be mirrored, besides those that are.
+            seconds: Until when there is an answer.
+
+        Raises:
+            NotFoundError: There is no such link.
+        """
+        link = self.get(name)
+        mirrored = {mirror.source_topic for mirror in self._state.mirrors_of(name) if mirror.phase is not Phase.STOPPED}
+        return await self._preflight.check(link, mirrored | set(topics), seconds=seconds)
+
+    async def check_new(self, spec: LinkSpec, topics: Collection[str], seconds: float) -> Sequence[Check]:
+        """Does the same for a link that need not exist.
+
+        Raises:
+            InvalidArgumentError: A value is wrong by itself.
+        """
+        spec.check(self._limits)
+        link = _link(spec, _remote(spec))
+        found = await self._preflight.check(link, topics, seconds=seconds)
+        if self._state.can_encrypt or not secrets_of(link):
+            return found
+        key = Check("key for the link's secrets", Side.LOCAL, Feature.STATE, Status.MISSING, is_required=True)
+        return [*found, key.found(Status.MISSING, HOW_TO_MAKE_ONE)]
 
     async def update(self, spec: LinkSpec, fields: Collection[str], *, validate_only: bool) -> Link:
         """Changes the named fields of a link: the others of `spec` are not looked at.
@@ -146,16 +183,18 @@ class Links:
         """
         async with self._state.locked("link", name):
             self.get(name)
-            history = [
-                key_of("mirror", mirror.name)
-                for mirror in self._state.mirrors_of(name)
-                if mirror.phase is Phase.STOPPED
-            ]
-            # The ACLs that it has synced stay; that it was the one who made them is forgotten with it.
-            await self._state.write(gone=[*history, key_of("link", name)], guard=lambda: self._check_empty(name))
-            if name in self._state.acls:
-                await self._state.write(gone=[key_of("acls", name)])
+            await self._state.transact(lambda: self._without(name))
         log.info("link %s deleted", name)
+
+    def _without(self, name: str) -> Mapping[str, None]:
+        """Answers what goes with a link that has no live mirror topics, by key: those that were, and what else is known of it.
+
+        The ACLs that it has synced stay; that it was the one who made them is forgotten.
+        """
+        self._check_empty(name)
+        mirrors = [key_of("mirror", mirror.name) for mirror in self._state.mirrors_of(name)]
+        acls = [key_of("acls", name)] if name in self._state.acls else []
+        return dict.fromkeys([*mirrors, *acls, key_of("link", name)])
 
     async def _set_paused(self, name: str, *, paused: bool) -> Link:
         link = self.get(name)
@@ -229,10 +268,11 @@ class Links:
             FailedPreconditionError: It is not the cluster that it should be.
             KafkaError: It cannot be reached; the reason is for the bootstrap servers' field.
         """
-        cluster = open_remote(remote, spec.config)
+        cluster = open_remote(remote, spec.config, _CONNECT_SECONDS / 2)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 metadata = await cluster.metadata([])
+                await require_a_broker(cluster, metadata, _BOOTSTRAP)
         except WrongClusterError as error:
             raise FailedPreconditionError(
                 str(error), field="link.remote_cluster.cluster_id", reason="WRONG_CLUSTER"
@@ -271,7 +311,7 @@ def _remote(spec: LinkSpec) -> RemoteCluster:
         bootstrap_servers=tuple(sorted(spec.bootstrap_servers)),
         cluster_id=spec.cluster_id,
         security_protocol=spec.security_protocol,  # type: ignore[arg-type] # checked
-        sasl=spec.sasl(),
+        sasl=spec.sasl,
         tls=spec.tls,
     )
 
@@ -311,11 +351,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
     values: dict[str, dict[str, object]] = {
         "remote_cluster.bootstrap_servers": {"bootstrap_servers": spec.bootstrap_servers},
         "remote_cluster.security_protocol": {"security_protocol": spec.security_protocol},
-        "remote_cluster.sasl": {
-            "sasl_mechanism": spec.sasl_mechanism,
-            "sasl_username": spec.sasl_username,
-            "sasl_password": spec.sasl_password,
-        },
+        "remote_cluster.sasl": {"sasl": spec.sasl},
         "remote_cluster.tls": {"tls": spec.tls},
         "paused": {"paused": spec.paused},
         "topic_config_sync": {
@@ -333,9 +369,7 @@ def _merged(link: Link, spec: LinkSpec, fields: Collection[str]) -> LinkSpec:
         bootstrap_servers=link.remote.bootstrap_servers,
         cluster_id=link.remote.cluster_id,
         security_protocol=link.remote.security_protocol,
-        sasl_mechanism=link.remote.sasl.mechanism if link.remote.sasl is not None else "",
-        sasl_username=link.remote.sasl.username if link.remote.sasl is not None else "",
-        sasl_password=link.remote.sasl.password if link.remote.sasl is not None else "",
+        sasl=link.remote.sasl,
         tls=link.remote.tls,
         topic_prefix=link.topic_prefix,
         paused=link.paused,

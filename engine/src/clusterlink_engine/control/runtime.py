@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin
 from clusterlink_engine.control.topics import Topics
@@ -82,9 +83,9 @@ class Listeners:
     watcher: Watcher
 
 
-def open_remote(remote: RemoteCluster, config: dict[str, str]) -> Cluster:
-    """Makes the remote cluster of a link; nothing is contacted yet."""
-    timeout = value_of(config, "request.timeout.ms") / 1000
+def open_remote(remote: RemoteCluster, config: dict[str, str], most_seconds: float = inf) -> Cluster:
+    """Makes the remote cluster of a link; nothing is contacted yet, and nothing is waited for longer than `most_seconds`."""
+    timeout = min(value_of(config, "request.timeout.ms") / 1000, most_seconds)
     return Cluster(
         Side.REMOTE, remote.bootstrap_servers, remote.security, cluster_id=remote.cluster_id, timeout=timeout
     )

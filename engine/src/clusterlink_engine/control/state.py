@@ -105,7 +105,7 @@ class State(View):
                 guard()
             return {**{self._key(value): value for value in objects}, **dict.fromkeys(gone)}
 
-        await self._request(decide)
+        await self.transact(decide)
 
     async def change(
         self, table: Mapping[str, Object], name: str, how: Callable[[Object], Object | None]
@@ -125,8 +125,26 @@ class State(View):
             changed = how(present) if present is not None else None
             return {} if changed is None else {self._key(changed): changed}
 
-        await self._request(decide)
+        await self.transact(decide)
         return changed
+
+    async def transact(self, decide: Callable[[], Mapping[str, Stored | None]]) -> None:
+        """Stores what `decide` answers, by key, in one transaction; None deletes.
+
+        Whoever waits for it may be cancelled, which changes nothing about the storing.
+
+        Args:
+            decide: Called when no other write can come between. It must look at nothing but this state, and may raise.
+
+        Raises:
+            StateError: Nothing was stored.
+        """
+        loop = asyncio.get_running_loop()
+        request = _Request(decide, loop.create_future())
+        self._waiting.append(request)
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write_all(), name="write the state")
+        await request.done
 
     def mirror(self, name: str, link: str = "") -> MirrorTopic:
         """Answers a mirror topic; of a certain link, if one is named.
@@ -151,15 +169,6 @@ class State(View):
         """
         changed = await self.change(self.mirrors, name, lambda mirror: mirror.model_copy(update=values))
         return changed if changed is not None else self.mirror(name)
-
-    async def _request(self, decide: Callable[[], Mapping[str, Stored | None]]) -> None:
-        """Has something stored; whoever waits for it may be cancelled, which changes nothing about the storing."""
-        loop = asyncio.get_running_loop()
-        request = _Request(decide, loop.create_future())
-        self._waiting.append(request)
-        if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write_all(), name="write the state")
-        await request.done
 
     async def _write_all(self) -> None:
         """Stores what waits, as often as something does."""

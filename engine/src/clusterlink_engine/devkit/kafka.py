@@ -14,6 +14,7 @@ from clusterlink_engine.devkit.settings import (
     SASL,
     Address,
     Listener,
+    TokenIssuer,
     Value,
     authenticating,
     listening,
@@ -56,6 +57,7 @@ class KafkaCluster:
         *,
         users: Mapping[str, str] | None = None,
         listeners: Mapping[str, Listener] | None = None,
+        issuer: TokenIssuer | None = None,
         name: str = "kafka",
         directory: Path | None = None,
         log_directory: Path | None = None,
@@ -70,6 +72,7 @@ class KafkaCluster:
             users: Password by user. If any, each broker has a second listener, SASL, without encryption, and an authorizer
                 that gives all rights to those who come by the first one, and none to others.
             listeners: Further listeners, by name.
+            issuer: Whose tokens are accepted besides, where users authenticate.
             name: For log files and messages.
             directory: Where settings and data go; kept afterwards. A scratch directory if left out.
             log_directory: Where the log files go; kept afterwards. Beside the data if left out.
@@ -83,7 +86,10 @@ class KafkaCluster:
         self._settings = dict(settings or {})
         self._users = dict(users or {})
         self._listeners = {**({SASL: Listener("SASL_PLAINTEXT")} if users else {}), **(listeners or {})}
-        self._java_options = tuple(java_options)
+        self._issuer = issuer
+        # A broker fetches keys only from where it is told that it may (KIP-1139).
+        allowed = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={issuer.jwks_url}"] if issuer is not None else []
+        self._java_options = (*java_options, *allowed)
         self._given_directory = directory
         self._directory: Path | None = None
         self._log_directory = log_directory
@@ -133,7 +139,7 @@ class KafkaCluster:
             settings = home / "server.properties"
             more = listening(address, self._listeners) if self._listeners else {}
             if self._users:
-                more |= authenticating(self._listeners, self._users)
+                more |= authenticating(self._listeners, self._users, self._issuer)
             settings.write_text(render(properties(address, quorum, home / "data", {**more, **self._settings})))
             command = ready.command(settings, self._java_options)
             log_file = logs / f"{self.name}-{address.node_id}.log"

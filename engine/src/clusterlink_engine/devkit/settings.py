@@ -20,12 +20,27 @@ class Listener:
         certificate: What the brokers show: PEM, with the intermediate certificates after it. With TLS only.
         key: Its private key, PEM.
         client_ca: PEM; if given, clients must show a certificate of this authority.
+        advertised: Where brokers say that it is, if that is somewhere else.
     """
 
     protocol: str
     certificate: str = ""
     key: str = field(default="", repr=False)
     client_ca: str = ""
+    advertised: str = ""
+
+
+@dataclass(frozen=True)
+class TokenIssuer:
+    """Whose tokens brokers accept, where clients authenticate.
+
+    Attributes:
+        jwks_url: Where its keys are.
+        audience: What must be among the audiences of a token.
+    """
+
+    jwks_url: str
+    audience: str
 
 
 @dataclass(frozen=True)
@@ -85,11 +100,15 @@ def listening(address: Address, listeners: Mapping[str, Listener]) -> dict[str, 
     """
     open_to = [f"PLAINTEXT://127.0.0.1:{address.port}"]
     open_to += [f"{name}://127.0.0.1:{address.ports[name]}" for name in listeners]
+    told = [
+        f"{name}://{listener.advertised}" if listener.advertised else way
+        for (name, listener), way in zip(listeners.items(), open_to[1:], strict=True)
+    ]
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     protocols |= {name: listener.protocol for name, listener in listeners.items()}
     settings: dict[str, Value] = {
         "listeners": ",".join([*open_to, f"CONTROLLER://127.0.0.1:{address.controller_port}"]),
-        "advertised.listeners": ",".join(open_to),
+        "advertised.listeners": ",".join([open_to[0], *told]),
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
     }
     for name, listener in listeners.items():
@@ -105,7 +124,9 @@ def listening(address: Address, listeners: Mapping[str, Listener]) -> dict[str, 
     return settings
 
 
-def authenticating(listeners: Mapping[str, Listener], users: Mapping[str, str]) -> dict[str, Value]:
+def authenticating(
+    listeners: Mapping[str, Listener], users: Mapping[str, str], issuer: TokenIssuer | None = None
+) -> dict[str, Value]:
     """Returns the settings of a node that knows users, and has an authorizer.
 
     Who comes without a name may do everything.
@@ -113,6 +134,7 @@ def authenticating(listeners: Mapping[str, Listener], users: Mapping[str, str]) 
     Args:
         listeners: By name; users come by those with SASL.
         users: Password by user, for PLAIN; SCRAM users are created in the running cluster.
+        issuer: Whose tokens are accepted; the user is their subject. None for no tokens.
     """
     credentials = " ".join(f'user_{user}="{password}"' for user, password in users.items())
     module = "org.apache.kafka.common.security"
@@ -121,12 +143,20 @@ def authenticating(listeners: Mapping[str, Listener], users: Mapping[str, str]) 
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
+    if issuer is not None:
+        settings["sasl.enabled.mechanisms"] = f"{settings['sasl.enabled.mechanisms']},OAUTHBEARER"
+        settings["sasl.oauthbearer.jwks.endpoint.url"] = issuer.jwks_url
+        settings["sasl.oauthbearer.expected.audience"] = issuer.audience
     for name, listener in listeners.items():
         if listener.protocol.startswith("SASL_"):
             prefix = f"listener.name.{name.lower()}"
             settings[f"{prefix}.plain.sasl.jaas.config"] = f"{module}.plain.PlainLoginModule required {credentials};"
             for mechanism in ("scram-sha-256", "scram-sha-512"):
                 settings[f"{prefix}.{mechanism}.sasl.jaas.config"] = f"{module}.scram.ScramLoginModule required;"
+            if issuer is not None:
+                bearer, of = f"{module}.oauthbearer.OAuthBearer", f"{prefix}.oauthbearer.sasl"
+                settings[f"{of}.jaas.config"] = f"{bearer}LoginModule required;"
+                settings[f"{of}.server.callback.handler.class"] = f"{bearer}ValidatorCallbackHandler"
     return settings
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from clusterlink_engine.model.acls import Acl, AclFilter, denial
 from clusterlink_engine.model.filters import Filter
 from clusterlink_engine.model.states import MirrorError
-from clusterlink_engine.security import Sasl, Security, Tls
+from clusterlink_engine.sasl import Sasl
+from clusterlink_engine.security import Security, Tls
 
 DEFAULT_TOPIC_CONFIG_SYNC_MS = 5000
 DEFAULT_CONSUMER_OFFSET_SYNC_MS = 30_000

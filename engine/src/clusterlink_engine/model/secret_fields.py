@@ -18,6 +18,7 @@ class SecretField(NamedTuple):
 SECRET_FIELDS: Mapping[type[Stored], tuple[SecretField, ...]] = {
     Link: (
         SecretField("remote.sasl.password", "link.remote_cluster.sasl.password"),
+        SecretField("remote.sasl.oauth.client_secret", "link.remote_cluster.sasl.oauth.client_secret"),
         SecretField("remote.tls.key_pem", "link.remote_cluster.tls.key_pem"),
     ),
 }

@@ -99,6 +99,7 @@ class MarkerWriter(Outlet):
             while True:
                 self._wake.clear()
                 while self._ready:
+                    await connection.drain()
                     await self._fill(connection)
                     backoff.reset()
                 await self._wake.wait()

@@ -102,6 +102,7 @@ class Source:
             version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
             while True:
                 await self._budget.wait()
+                await connection.drain()
                 wanted, crowded = self._choose()
                 if wanted:
                     await self._fetch(connection, version, wanted, crowded)

@@ -27,7 +27,7 @@ from clusterlink_engine.model.resources import (
 from clusterlink_engine.model.secret_fields import SecretField, replace_secrets
 from clusterlink_engine.store.keyring import Keyring, key_id_of
 
-VERSION = 5
+VERSION = 6
 
 # What version 1 could not mirror. A partition that failed for it goes on.
 _LIFTED = frozenset(

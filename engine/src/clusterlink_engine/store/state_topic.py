@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as LibraryError
 
 from clusterlink_engine.errors import StateError, StateFencedError, StateTooNewError, StateUnavailableError
+from clusterlink_engine.librdkafka import changed_settings
 from clusterlink_engine.model.resources import Stored
-from clusterlink_engine.security import changed_settings
 from clusterlink_engine.settings import LocalCluster
 from clusterlink_engine.settings import State as StateSettings
 from clusterlink_engine.store.keyring import HOW_TO_MAKE_ONE, load_keyring
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _FENCED = (LibraryError._FENCED, LibraryError.INVALID_PRODUCER_EPOCH, LibraryError.PRODUCER_FENCED)  # noqa: SLF001
 _POLL_SECONDS = 0.2
-_LOOK_SECONDS = 5.0  # how often files of certificates are looked at while nothing is written
+_LOOK_SECONDS = 5.0  # how often files of certificates and passwords are looked at while nothing is written
 _CLIENT_ID = "clusterlink-state"
 _TRANSACTION_SECONDS = 30.0
 _ATTEMPTS = 5
@@ -144,12 +144,12 @@ class StateTopic:
         return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
 
     def _changed_settings(self, present: dict[str, Any]) -> dict[str, Any] | None:
-        """Answers how to connect, if that is not by `present` any more; certificates that cannot be used change nothing."""
+        """Answers how to connect, if that is not by `present` any more; what cannot be used changes nothing."""
         try:
             return changed_settings(self._cluster.bootstrap_servers, self._cluster, present)
         except ValueError as error:
             if not present:
-                raise StateError(f"The certificates for the local cluster cannot be used: {error}.") from error
+                raise StateError(f"The credentials for the local cluster cannot be used: {error}.") from error
             return None
 
     # In the writing thread.
@@ -177,7 +177,7 @@ class StateTopic:
         self._producer, self._writes_by = producer, settings
 
     def _renew(self, settings: dict[str, Any]) -> None:
-        """Goes on with a new producer, since the certificates changed.
+        """Goes on with a new producer, since certificates or a password changed.
 
         It shuts out whoever has claimed the topic meanwhile. So nothing is written before the claim is known to be ours.
 
@@ -196,14 +196,14 @@ class StateTopic:
             self._producer = None
             if isinstance(error, StateTooNewError):
                 raise
-            raise StateUnavailableError(f"The state cannot be written with new certificates yet: {error}.") from error
+            raise StateUnavailableError(f"The state cannot be written with new credentials yet: {error}.") from error
         finally:
             if consumer is not None:
                 consumer.close()
         if isinstance(last, Claim) and self._claim is not None and last.instance_id != self._claim.instance_id:
             self._producer = None
             raise _taken_over(last)
-        log.info("the state is written with new certificates")
+        log.info("the state is written with new credentials")
 
     def _encrypt_anew(self, values: _Values, records: Records) -> None:
         """Writes the secrets anew that are stored as they are, or encrypted with an older key."""

@@ -55,21 +55,23 @@ class AutoCreateMirror(SyncTask):
         link, known = self._link(), self._known()
         filters = link.auto_create_mirror_topics.filters
         names = await self._remote.topic_names()
-        topics = [topic for topic in names if topic not in known and not is_internal(topic) and selects(filters, topic)]
-        limit = asyncio.Semaphore(_CREATES_AT_ONCE)
+        errors = await self._forbidden(named(filters) - set(names))
+        # There may be very many: those that work share them, instead of a task for each.
+        topics = iter(
+            topic for topic in names if topic not in known and not is_internal(topic) and selects(filters, topic)
+        )
 
-        async def create(topic: str) -> list[TaskError]:
-            async with limit:
+        async def work() -> None:
+            for topic in topics:
                 try:
                     await self._create(link.name, topic)
                 except AlreadyExistsError as error:
-                    return [TaskError(TOPIC_EXISTS_ERROR, str(error))]
+                    errors.append(TaskError(TOPIC_EXISTS_ERROR, str(error)))
                 except ClusterlinkError as error:
-                    return [task_error(error)]
-                return []
+                    errors.append(task_error(error))
 
-        forbidden = await self._forbidden(named(filters) - set(names))
-        return forbidden + [error for errors in await asyncio.gather(*map(create, topics)) for error in errors]
+        await asyncio.gather(*(work() for _ in range(_CREATES_AT_ONCE)))
+        return errors
 
     async def _forbidden(self, unseen: Collection[str]) -> list[TaskError]:
         """A topic that may not be described is not listed, but whoever asks for it by name is told."""

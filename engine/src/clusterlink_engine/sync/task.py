@@ -96,14 +96,14 @@ class SyncTask(ABC):
 
     def _take(self, errors: list[TaskError]) -> None:
         errors = [TaskError(error.code, printable(error.message)) for error in dict.fromkeys(errors)]
+        more = len(errors) - _MOST_ERRORS
+        if more > 0:
+            errors = [*errors[:_MOST_ERRORS], TaskError(SUPPRESSED_ERRORS, f"There are {more} more errors.")]
         for error in errors:
             if error not in self.errors:
                 log.warning("%s of link %s: %s: %s", self.name, self._link().name, error.code, error.message)
         if self.errors and not errors:
             log.info("%s of link %s works again", self.name, self._link().name)
-        more = len(errors) - _MOST_ERRORS
-        if more > 0:
-            errors = [*errors[:_MOST_ERRORS], TaskError(SUPPRESSED_ERRORS, f"There are {more} more errors.")]
         self.errors = tuple(errors)
 
 

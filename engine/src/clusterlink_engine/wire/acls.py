@@ -14,12 +14,11 @@ from kafka.protocol.admin import (
     DeleteAclsResponse,
     DescribeAclsRequest,
     DescribeAclsResponse,
-    DescribeConfigsRequest,
-    DescribeConfigsResponse,
 )
 from kafka.protocol.metadata.metadata import MetadataRequest, MetadataResponse
 
 from clusterlink_engine.model.acls import Acl, AclFilter, AclOperation, AclPatternType, AclPermission, AclResourceType
+from clusterlink_engine.wire.brokers import broker_settings
 from clusterlink_engine.wire.cluster import Cluster, as_many
 from clusterlink_engine.wire.codes import Code, refused
 
@@ -27,8 +26,6 @@ _DESCRIBE_ACLS = (1, 3)  # API key 29; patterns from version 1 on (KIP-290)
 _CREATE_ACLS = (1, 3)  # API key 30
 _DELETE_ACLS = (1, 3)  # API key 31
 _METADATA = (10, 12)  # API key 3
-_DESCRIBE_CONFIGS = (1, 4)  # API key 32
-_BROKER = 4  # a kind of resource with settings
 
 # A broker tells whether it is set, but not the value: it is the authorizer's.
 _OPEN = "allow.everyone.if.no.acl.found"
@@ -161,9 +158,5 @@ async def may_be_open(cluster: Cluster, node: int) -> bool:
     Raises:
         KafkaError: The broker could not be asked.
     """
-    asked = DescribeConfigsRequest.DescribeConfigsResource(
-        resource_type=_BROKER, resource_name=str(node), configuration_keys=[_OPEN]
-    )
-    request = DescribeConfigsRequest(resources=[asked], include_synonyms=False, include_documentation=False)
-    answer = await cluster.call(node, request, DescribeConfigsResponse, _DESCRIBE_CONFIGS)
-    return any(result.error_code or result.configs for result in answer.results)
+    found = await broker_settings(cluster, node, [_OPEN])
+    return found is None or bool(found)

@@ -24,7 +24,7 @@ from clusterlink_engine.errors import (
 )
 from clusterlink_engine.security import Security, Tls
 from clusterlink_engine.settings import parse_address
-from clusterlink_engine.wire.auth import authenticate
+from clusterlink_engine.wire.auth import Authenticator
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import CLIENT_ID, Connection, choose_version
 from clusterlink_engine.wire.frames import FramePool
@@ -87,7 +87,7 @@ class Cluster:
         self.side = side
         self.cluster_id = cluster_id
         self._bootstrap = [parse_address(address) for address in bootstrap_servers]
-        self._sasl = security.sasl
+        self._authenticator = Authenticator(security.sasl, side) if security.sasl is not None else None
         self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
@@ -173,6 +173,32 @@ class Cluster:
             raise ClusterUnavailableError(f"Broker {node} of the {self.side} cluster is not known.", side=self.side)
         return await self._open(*address, frames)
 
+    async def open_any(self) -> Connection:
+        """Opens a connection of the caller's own to whichever broker has one: every address once, in random order.
+
+        Raises:
+            WrongClusterError: None leads to this cluster, and one to another.
+            KafkaError: None leads anywhere.
+        """
+        told = [address for address in self._brokers.values() if address not in self._bootstrap]
+        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
+        random.shuffle(addresses)
+        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
+        for host, port in addresses:
+            try:
+                return await self._open(host, port)
+            except KafkaError as failure:
+                error = error if isinstance(error, WrongClusterError) else failure
+        raise error
+
+    async def reach(self, host: str, port: int) -> None:
+        """Connects to an address and authenticates there, and closes that again.
+
+        Raises:
+            KafkaError: It cannot be reached, or refuses.
+        """
+        (await self._open(host, port)).close()
+
     def ask_another(self) -> None:
         """Asks another broker from the next time on, if there is one: this one may be cut off and out of date."""
         connection, self._bootstrapped = self._bootstrapped, None
@@ -222,26 +248,15 @@ class Cluster:
             )
 
     async def _any(self) -> Connection:
-        """Answers a connection to whichever broker has one, else bootstraps: every address once, in random order.
-
-        Raises:
-            WrongClusterError: None leads to this cluster, and one to another.
-            KafkaError: None leads anywhere.
-        """
+        """Answers a connection to whichever broker has one, else bootstraps. Nobody waits for an address that others try."""
         if self._bootstrapped is not None and self._bootstrapped.is_open:
             return self._bootstrapped
-        told = [address for address in self._brokers.values() if address not in self._bootstrap]
-        addresses = [*dict.fromkeys(self._bootstrap), *random.sample(told, min(len(told), _MOST_ADDRESSES))]
-        random.shuffle(addresses)
-        error: KafkaError = ClusterUnavailableError("no bootstrap servers", side=self.side)
-        for host, port in addresses:
-            try:
-                self._bootstrapped = await self._open(host, port)
-            except KafkaError as failure:
-                error = error if isinstance(error, WrongClusterError) else failure
-            else:
-                return self._bootstrapped
-        raise error
+        connection = await self.open_any()
+        if self._bootstrapped is not None and self._bootstrapped.is_open:  # somebody else was quicker
+            connection.close()
+            return self._bootstrapped
+        self._bootstrapped = connection
+        return connection
 
     async def _controlled(self, node: int) -> Connection:
         async with self._locks.setdefault(node, asyncio.Lock()):
@@ -255,8 +270,8 @@ class Cluster:
         connection = await Connection.open(self.side, host, port, timeout=self._timeout, frames=frames, tls=tls)
         try:
             connection.versions = await self._api_versions(connection)
-            if self._sasl is not None:
-                await authenticate(connection, self._sasl)
+            if self._authenticator is not None:
+                await self._authenticator.authenticate(connection)
             # Addresses are reused: what is behind one now may be another cluster, with topics of the same names.
             await self._ask_metadata(connection, [])
         except BaseException:

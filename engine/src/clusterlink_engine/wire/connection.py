@@ -4,6 +4,9 @@ Frames are received straight into a buffer of their own, which is handed to the 
 cut from it, patched in place and sent on. Requests are answered in the order they were sent (a broker guarantees that for
 a connection), so pending requests are a queue.
 
+A connection whose session ends authenticates again before it is written to (KIP-368): whoever sends waits for `drain` first,
+and awaits nothing between the two. `call` does so itself.
+
 All methods belong to one event loop. A connection that broke is never used again: open a new one.
 """
 
@@ -12,7 +15,7 @@ import socket
 import ssl
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from clusterlink_engine.errors import (
@@ -44,6 +47,11 @@ _DECODED_AT_ONCE_BYTES = 128 * 1024
 _HIGH_WATER_BYTES = 8 * 1024 * 1024
 
 Buffer = bytes | bytearray | memoryview
+
+Authenticate = Callable[["Connection"], Awaitable[None]]
+
+# SaslHandshake and SaslAuthenticate.
+_AUTHENTICATING = (17, 36)
 
 # How the size of a first frame begins that is no frame but an alert: the broker expects TLS.
 _TLS_ALERT = 0x1503
@@ -134,6 +142,10 @@ class Connection:
         # In the order of sending; answered from the left.
         self._pending: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        # When to authenticate again, on the loop's clock, and how; and the task that is about it.
+        self._renew_at: float | None = None
+        self._authenticate: Authenticate | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         state = "OPEN" if self.is_open else f"CLOSED: {self._error}"
@@ -218,6 +230,8 @@ class Connection:
         The future fails with a KafkaError when the connection breaks or the deadline passes; the request may have been
         carried out then.
 
+        Only after `drain`, with nothing awaited in between: while a connection authenticates, a broker takes nothing else.
+
         Args:
             api_key: Of the request.
             api_version: Of the request.
@@ -229,6 +243,7 @@ class Connection:
         Raises:
             KafkaError: The connection is not open any more.
         """
+        assert self._renewing is None or api_key in _AUTHENTICATING, "not drained"  # noqa: S101
         if self._transport is None or self._error is not None:
             raise self._error or ClusterUnavailableError(f"{self.address}: the connection is closed.", side=self.side)
         self._correlation = (self._correlation + 1) & 0x7FFFFFFF
@@ -247,10 +262,19 @@ class Connection:
         return future
 
     async def call(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
-        """Sends a message of kafka-python and answers the decoded response.
+        """Sends a message of kafka-python when the connection may be written to, and answers the decoded response.
 
         Raises:
             KafkaError: See `send`; or the answer could not be decoded.
+        """
+        await self.drain()
+        return await self.exchange(request, response, version, timeout=timeout)
+
+    async def exchange(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
+        """The same at once, for messages that authenticate.
+
+        Raises:
+            KafkaError: As `call`.
         """
         flexible = bool(request.flexible_version_q(version))
         body = await self.send(
@@ -266,14 +290,45 @@ class Connection:
             raise self.violated(f"answered {request.name} with what cannot be decoded ({error})") from error
 
     async def drain(self) -> None:
-        """Waits while too many bytes wait to be sent.
+        """Waits while too many bytes wait to be sent, and authenticates again if it is time.
 
         Raises:
+            AuthenticationFailedError: That was refused; the connection is lost.
             KafkaError: The connection broke.
         """
-        await self.writable.wait()
-        if self._error is not None:
-            raise self._error
+        while True:
+            await self.writable.wait()
+            if self._error is not None:
+                raise self._error
+            if self._renewing is None and self._renew_at is not None and self.now() >= self._renew_at:
+                # A task of its own: whoever waits may be cancelled, and half an authentication makes a connection useless.
+                self._renewing = asyncio.get_running_loop().create_task(self._renew(), name=f"session {self.address}")
+            if self._renewing is None:
+                return
+            await asyncio.shield(self._renewing)
+
+    def authenticated(self, again: Authenticate, at: float | None) -> None:
+        """Notes how to authenticate again, and when, on the clock of `now`; None: never, the session does not end."""
+        self._authenticate, self._renew_at = again, at
+
+    @staticmethod
+    def now() -> float:
+        """Answers the time of the loop's clock, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def _renew(self) -> None:
+        """Authenticates again; what is in flight is answered before. Tells those who wait by the connection's state."""
+        try:
+            if self._authenticate is not None:
+                await self._authenticate(self)
+        except KafkaError as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(
+                ClusterUnavailableError(f"{self.address}: authenticating again failed: {error!r}.", side=self.side)
+            )
+        finally:
+            self._renewing = None
 
     def close(self) -> None:
         """Closes the connection; pending requests fail."""

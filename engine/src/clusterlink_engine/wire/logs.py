@@ -204,6 +204,7 @@ async def _records_at(connection: Connection, version: int, at: LogOffset, size:
     """Fetches one partition: at least one whole batch, if there is any, however small `size` is."""
     wanted = fetch.FetchPartition(at.topic, at.topic_id, at.partition, at.offset, size)
     body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=size, isolation=fetch.READ_UNCOMMITTED)
+    await connection.drain()
     most = fetch.largest_answer(size)
     frame = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
     try:

@@ -47,7 +47,8 @@ async def write_markers(
 ) -> dict[TopicPartition, int]:
     """Has a broker append markers, in their order.
 
-    The request is on its way to the socket when this function first waits.
+    The request is on its way to the socket when this function first waits: only after `Connection.drain`, with nothing awaited
+    in between.
 
     Args:
         connection: To the leader of all partitions.
@@ -83,7 +84,7 @@ async def write_markers(
         ]
     )
     version = choose_version(connection, request.API_KEY, *_VERSIONS)
-    answer = await connection.call(request, WriteTxnMarkersResponse, version, timeout=timeout)
+    answer = await connection.exchange(request, WriteTxnMarkersResponse, version, timeout=timeout)
     codes: dict[TopicPartition, int] = {}
     for result in answer.markers:
         for topic in result.topics:

@@ -6,8 +6,8 @@ from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
 from clusterlink_provider.framework import cty
-from clusterlink_provider.framework.cty import Type, Value
-from clusterlink_provider.framework.diagnostics import Diagnostic, Diagnostics, Severity
+from clusterlink_provider.framework.cty import InvalidValueError, Type, Value
+from clusterlink_provider.framework.diagnostics import Diagnostic, DiagnosticError, Diagnostics, Severity
 from clusterlink_provider.framework.paths import Path
 from clusterlink_provider.framework.schema import Attribute, Schema
 
@@ -15,10 +15,21 @@ _SEVERITIES = {Severity.ERROR: pb.Diagnostic.ERROR, Severity.WARNING: pb.Diagnos
 
 
 def value_from_pb(kind: Type, message: pb.DynamicValue) -> Value:
-    """Reads a value; an empty message is null."""
-    if message.msgpack:
-        return cty.decode(kind, message.msgpack)
-    return cty.decode_json(kind, message.json) if message.json else None
+    """Reads a value; an empty message is null.
+
+    Raises:
+        DiagnosticError: It is no value of the type.
+    """
+    try:
+        if message.msgpack:
+            return cty.decode(kind, message.msgpack)
+        return cty.decode_json(kind, message.json) if message.json else None
+    except InvalidValueError as error:
+        raise DiagnosticError.of(
+            "Value does not fit the schema",
+            f"Terraform sent a value that does not fit this provider's schema: {error}. If a plan file of another provider "
+            "version is applied, plan again; otherwise please report it.",
+        ) from error
 
 
 def value_to_pb(kind: Type, value: Value) -> pb.DynamicValue:
@@ -93,8 +104,11 @@ def _attribute_to_pb(name: str, attribute: Attribute) -> pb.Schema.Attribute:
 
 
 def private_from_pb(data: bytes) -> dict[str, Any]:
-    """Reads what the provider keeps beside the state; nothing yet is an empty table."""
-    loaded = json.loads(data) if data else {}
+    """Reads what the provider keeps beside the state; nothing yet, and what cannot be read, is an empty table."""
+    try:
+        loaded = json.loads(data) if data else {}
+    except (ValueError, RecursionError):
+        return {}
     return loaded if isinstance(loaded, dict) else {}
 
 

@@ -11,6 +11,11 @@ from enum import Enum
 from clusterlink_provider.framework.paths import Path
 
 
+def sentence(text: str) -> str:
+    """Ends a text of somebody else as a sentence, so that another one can follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 class Severity(Enum):
     """How bad it is: an error ends the operation of this resource, a warning is only shown."""
 

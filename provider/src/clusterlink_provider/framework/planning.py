@@ -5,11 +5,11 @@ where the configuration is null; then, if anything differs from the prior state,
 leaves open becomes unknown, except those that keep their value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value
+from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value, is_wholly_known
 from clusterlink_provider.framework.paths import Path
 from clusterlink_provider.framework.schema import Attribute, Schema
 
@@ -49,6 +49,18 @@ def replacements(schema: Schema, prior: Object | None, state: Object) -> tuple[P
     if prior is None:
         return ()
     return tuple(sorted(_replaced(schema.attributes, prior, state, ()), key=str))
+
+
+def contradicted(
+    attributes: Mapping[str, Attribute], planned: Mapping[str, Value], state: Mapping[str, Value], path: Path = ()
+) -> Iterator[Path]:
+    """Finds the attributes that were known in the plan and are something else in a state: Terraform would call that a bug."""
+    for name, attribute in attributes.items():
+        before, after, here = planned.get(name), state.get(name), (*path, name)
+        if attribute.nested is not None and isinstance(before, dict) and isinstance(after, dict):
+            yield from contradicted(attribute.nested, before, after, here)
+        elif is_wholly_known(before) and before != after:
+            yield here
 
 
 def fill_defaults(schema: Schema, state: Object) -> Object:

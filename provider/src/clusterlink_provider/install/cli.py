@@ -1,14 +1,12 @@
 """The command `terraform-provider-clusterlink`: install, uninstall, doctor."""
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clusterlink_provider import __version__
-from clusterlink_provider.install import environment, launcher
+from clusterlink_provider.install import doctor, environment, launcher
 
 _BLOCK = f"""terraform {{
   required_providers {{
@@ -18,8 +16,6 @@ _BLOCK = f"""terraform {{
     }}
   }}
 }}"""
-# With such a block of the user's own, Terraform no longer searches its usual directories.
-_CONFIGURATIONS = (".terraformrc", ".tofurc")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,6 +39,12 @@ def run(arguments: Sequence[str]) -> int:
             help="root of a filesystem mirror instead of ~/.terraform.d/plugins; the home directory is not touched",
         )
     options = parser.parse_args(arguments)
+    if getattr(sys, "frozen", False):
+        print(
+            "This is the package of a registry, which Terraform installs by itself; nothing is to be done.",
+            file=sys.stderr,
+        )
+        return 2
     work = {"install": _install, "uninstall": _uninstall, "doctor": _doctor}[options.command]
     try:
         return work(options.dir)
@@ -66,10 +68,10 @@ def _install(directory: Path | None) -> int:
         print(f"linked   {link} -> {sys.prefix}")
     for script in launcher.write(root, environment.terraform_platform()):
         print(f"wrote    {script}")
-    if directory is None:
-        _point_at_own_configuration(root)
-    else:
-        print(f"\nTell Terraform about this directory in its CLI configuration:\n\n{_mirror_block(root)}")
+    if directory is not None:
+        print(f"\nTell Terraform about this directory in its CLI configuration:\n\n{doctor.mirror_block(root)}")
+    for found in doctor.configurations(root) if directory is None else ():
+        print(f"{found.kind:<8} {found.text}")
     print(f"\nIn your configuration:\n\n{_BLOCK}")
     return 0
 
@@ -90,53 +92,13 @@ def _uninstall(directory: Path | None) -> int:
 
 def _doctor(directory: Path | None) -> int:
     root = _root(directory)
-    problems = []
-    scripts = [
-        launcher.package_directory(root, host, environment.terraform_platform()) / launcher.EXECUTABLE
-        for host in launcher.HOSTS
-    ]
-    for script in scripts:
-        if not script.is_file():
-            problems.append(f"{script} is missing: run install")
-        elif script.read_text() != launcher.LAUNCHER:
-            problems.append(f"{script} was changed: run install")
-        elif not os.access(script, os.X_OK):
-            problems.append(f"{script} is not executable: run install")
-    chosen = os.environ.get(launcher.PYTHON_VARIABLE)
-    python = Path(chosen) if chosen else root / launcher.LINK / "bin/python3"
-    if problem := environment.check_python(python):
-        problems.append(problem)
-    if not (shutil.which("terraform") or shutil.which("tofu")):
-        problems.append("neither terraform nor tofu is on the PATH")
-    for problem in problems:
-        print(f"problem  {problem}")
-    if directory is None:
-        _point_at_own_configuration(root)
-    if not problems:
-        print(f"ok       version {__version__} in {root}, run by {python}")
+    findings = list(doctor.examine(root, is_usual_place=directory is None))
+    for found in findings:
+        print(f"{found.kind:<8} {found.text}")
+    problems = sum(found.kind == "problem" for found in findings)
+    print(f"\nversion {__version__}: " + (f"{problems} to be mended" if problems else "all is well"))
     return 1 if problems else 0
 
 
 def _root(directory: Path | None) -> Path:
     return environment.default_root() if directory is None else directory.expanduser().resolve()
-
-
-def _point_at_own_configuration(root: Path) -> None:
-    named = os.environ.get("TF_CLI_CONFIG_FILE")
-    for path in [Path(named)] if named else [Path.home() / name for name in _CONFIGURATIONS]:
-        if path.is_file() and "provider_installation" in path.read_text():
-            print(f"note     {path} has a provider_installation block, so {root} is searched only if it says so:")
-            print(_mirror_block(root))
-
-
-def _mirror_block(root: Path) -> str:
-    address = "/".join(launcher.ADDRESS)
-    return f"""provider_installation {{
-  filesystem_mirror {{
-    path    = "{root}"
-    include = ["{address}"]
-  }}
-  direct {{
-    exclude = ["{address}"]
-  }}
-}}"""

@@ -48,6 +48,25 @@ def compile_byte_code() -> list[str]:
     return [name for name in _PACKAGES if not all(compileall.compile_dir(place, quiet=2) for place in _places(name))]
 
 
+def without_byte_code() -> list[str]:
+    """Gives the names of packages with a module that no valid byte code was kept of."""
+    return [
+        name
+        for name in _PACKAGES
+        if any(not _is_compiled(source) for place in _places(name) for source in Path(place).rglob("*.py"))
+    ]
+
+
+def _is_compiled(source: Path) -> bool:
+    try:
+        written = Path(importlib.util.cache_from_source(str(source))).read_bytes()[:16]
+        moment = int(source.stat().st_mtime) & 0xFFFFFFFF
+    except OSError:
+        return False
+    # The second word tells of byte code that is checked by a hash (1 and 3), not by the time that the third one holds.
+    return written[4:8] != b"\0\0\0\0" or int.from_bytes(written[8:12], "little") == moment
+
+
 def _places(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     return list(spec.submodule_search_locations or []) if spec else []

@@ -1,6 +1,7 @@
 """Checks of single values that several attributes share."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from clusterlink_provider.framework.cty import Unknown, Value
@@ -17,11 +18,17 @@ _PORT = re.compile(r"^.+:([0-9]{1,5})$")
 TOPIC_NAME_LIMIT = 249
 
 
+def any_of(choices: Sequence[str]) -> str:
+    """Writes choices as people do: `"a", "b" or "c"`."""
+    *others, last = (f'"{choice}"' for choice in choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def one_of(*allowed: str, later: tuple[str, ...] = ()) -> Validator:
     """Makes a check for a fixed list; values of `later` get the word that this version does not have them yet."""
 
     def check(value: Value, path: Path, diagnostics: Diagnostics) -> None:
-        choices = " or ".join(f'"{choice}"' for choice in allowed)
+        choices = any_of(allowed)
         if value in later:
             diagnostics.error(
                 "Not in this version", f'This version of clusterlink does not have "{value}" yet. Use {choices}.', path
@@ -39,7 +46,7 @@ def at_least(minimum: int, unit: str) -> Validator:
         if not isinstance(value, int):
             diagnostics.error("Invalid value", f"Expected a whole number of {unit}, got {value}.", path)
         elif value < minimum:
-            diagnostics.error("Value too small", f"Expected at least {minimum} {unit}, got {value}.", path)
+            diagnostics.error("Value too small", f"Expected at least {minimum} ({unit}), got {value}.", path)
 
     return check
 
@@ -55,8 +62,8 @@ def name_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:
         for key, known in types.items():
             found = entry[key]
             if not isinstance(found, Unknown) and found not in known:
-                choices = " or ".join(f'"{choice}"' for choice in known)
-                diagnostics.error("Invalid filter", f"Expected {choices} as {key}, got {found!r}.", path)
+                shown = "null" if found is None else f'"{found}"'
+                diagnostics.error("Invalid filter", f"Expected {any_of(known)} as {key}, got {shown}.", path)
 
 
 def acl_filters(value: Value, path: Path, diagnostics: Diagnostics) -> None:

@@ -11,9 +11,17 @@ from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import Context
 from clusterlink_provider.framework.schema import Attribute, Schema, computed
 from clusterlink_provider.resources import link_convert, link_schema
+from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.session import Session, require
 
-_SASL: Final = {"mechanism": cty.STRING, "username": cty.STRING}
+_OAUTH: Final = {
+    **dict.fromkeys(("token_endpoint_url", "client_id", "scope", "ca_pem"), cty.STRING),
+    **dict.fromkeys(("parameters", "extensions"), cty.map_of(cty.STRING)),
+}
+_SASL: Final = {
+    **dict.fromkeys(("mechanism", "username", "aws_region"), cty.STRING),
+    "oauth": cty.object_of(_OAUTH),
+}
 _TLS: Final = {"ca_pem": cty.STRING, "certificate_pem": cty.STRING, "accept_any_server_name": cty.BOOL}
 _REMOTE_CLUSTER: Final = cty.object_of(
     {
@@ -48,7 +56,7 @@ def _as_in_resource(name: str, description: str) -> Attribute:
 
 
 class LinkDataSource:
-    """A link with everything that it keeps in step, but for its password and private key."""
+    """A link with everything that it keeps in step, but for its secrets."""
 
     type_name = "clusterlink_link"
     schema = Schema(
@@ -84,7 +92,7 @@ class LinkDataSource:
         return {
             **{key: state[key] for key in self.schema.attributes if key in state},
             **_summary(link),
-            "remote_cluster": {**remote, "sasl": _part(remote["sasl"], _SASL), "tls": _part(remote["tls"], _TLS)},
+            "remote_cluster": {**remote, "sasl": _sasl(remote["sasl"]), "tls": _part(remote["tls"], _TLS)},
             "tasks": [_task(task) for task in link.tasks],
         }
 
@@ -122,6 +130,10 @@ class LinksDataSource:
         }
 
 
+def _sasl(sasl: Object | None) -> Object | None:
+    return {**(_part(sasl, _SASL) or {}), "oauth": _part(sasl["oauth"], _OAUTH)} if sasl is not None else None
+
+
 def _part(group: Object | None, names: Iterable[str]) -> Object | None:
     return {name: group[name] for name in names} if group is not None else None
 
@@ -134,6 +146,6 @@ def _summary(link: v1.Link) -> dict[str, Value]:
 def _task(task: v1.LinkTask) -> dict[str, Value]:
     return {
         "name": task.name,
-        "state": v1.TaskState.Name(task.state).removeprefix("TASK_STATE_"),
+        "state": name_of(v1.TaskState, task.state, "TASK_STATE_"),
         "errors": [{"code": error.code, "message": error.message} for error in task.errors],
     }

@@ -23,7 +23,7 @@ def seconds(text: str) -> float:
     parts = _PART.findall(text)
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or total <= 0:
-        raise ValueError(f"{text!r} is not a duration above zero, such as 30s, 2m or 1h30m")
+        raise ValueError(f'"{text}" is not a duration above zero, such as 30s, 2m or 1h30m')
     return total
 
 

@@ -3,7 +3,7 @@
 import uuid
 
 from clusterlink_provider.engine_client import EngineError, attempt
-from clusterlink_provider.framework import planning
+from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
@@ -33,7 +33,7 @@ class LinkResource:
         session, state = require(context), context.state
         if state is None:
             return
-        link = session.client.get_link(state["name"])
+        link = session.read_link(state["name"])
         if link is None:
             context.state = None
         else:
@@ -51,9 +51,10 @@ class LinkResource:
         try:
             link = session.client.create_link(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
-            found = None if error.is_definite else attempt(lambda: session.client.get_link(message.name))
-            if found is not None:
-                context.state = link_convert.from_message(found, planned)
+            if not error.is_definite:
+                # If the engine cannot be asked, Terraform remembers it: the next refresh sees whether it is there.
+                found = attempt(lambda: session.client.get_link(message.name), message)
+                context.state = found and cty.without_unknown(link_convert.from_message(found, planned))
             raise
         context.state = link_convert.from_message(link, planned)
         if link.paused != planned["paused"]:
@@ -64,7 +65,6 @@ class LinkResource:
         """Changes what differs; after an error the state is what the engine then says."""
         session, planned, prior = require(context), context.planned, context.prior or {}
         seconds = timeout(planned, "update")
-        self._refuse_other_cluster(prior, planned)
         message = link_plan.to_message(context, planned)
         try:
             if mask := link_convert.changed_fields(prior, planned):
@@ -96,16 +96,3 @@ class LinkResource:
         if not identifier or "/" in identifier:
             diagnostics.error("Invalid import id", f'Expected the name of a link, got "{identifier}".')
         return {"id": identifier, "name": identifier}
-
-    @staticmethod
-    def _refuse_other_cluster(prior: Object, planned: Object) -> None:
-        before, after = (state.get("remote_cluster", {}).get("cluster_id") for state in (prior, planned))
-        if before is not None and isinstance(after, str) and after != before:
-            # The id was not known at plan time, or the change would have been planned as a replacement.
-            raise DiagnosticError.of(
-                "Another remote cluster",
-                f"The link reads from the cluster {before} and cannot change to {after} in place. Apply again: the "
-                f"plan "
-                "now knows the id and replaces the link.",
-                ("remote_cluster", "cluster_id"),
-            )

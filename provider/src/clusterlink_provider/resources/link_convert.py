@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from clusterlink_proto import v1
 from clusterlink_provider.framework.cty import SetValue, Unknown, Value
 from clusterlink_provider.framework.planning import Object, is_known
+from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.link_schema import ACL_FILTER
 
 _STATE_PREFIX = "LINK_STATE_"
@@ -55,7 +56,7 @@ def from_message(link: v1.Link, base: Object) -> Object:
         **base,
         "id": link.name,
         "name": link.name,
-        "mode": v1.LinkMode.Name(link.mode).removeprefix(_MODE_PREFIX),
+        "mode": name_of(v1.LinkMode, link.mode, _MODE_PREFIX),
         "remote_cluster": {
             "bootstrap_servers": SetValue(remote.bootstrap_servers),
             "cluster_id": remote.cluster_id or None,
@@ -84,8 +85,8 @@ def from_message(link: v1.Link, base: Object) -> Object:
         },
         # An empty map and none at all are the same for the engine; the user's spelling stays.
         "config": config or ({} if base.get("config") == {} else None),
-        "link_id": link.link_id,
-        "state": v1.LinkState.Name(link.state).removeprefix(_STATE_PREFIX),
+        "link_id": link.link_id or None,
+        "state": name_of(v1.LinkState, link.state, _STATE_PREFIX),
         "error": error_text(link.error, link.error_message),
     }
 
@@ -143,10 +144,25 @@ def _sasl_to_message(remote: Object, config: Object) -> v1.Sasl | None:
     sasl = remote.get("sasl")
     if sasl is None:
         return None
+    oauth = sasl.get("oauth")
     return v1.Sasl(
         mechanism=sasl["mechanism"],
-        username=sasl["username"],
+        username=sasl.get("username") or "",
         password=sasl.get("password") or _written(config, "sasl", "password_wo"),
+        oauth=None if oauth is None else _oauth_to_message(oauth, config),
+        aws_region=sasl.get("aws_region") or "",
+    )
+
+
+def _oauth_to_message(oauth: Object, config: Object) -> v1.OAuth:
+    return v1.OAuth(
+        token_endpoint_url=oauth["token_endpoint_url"],
+        client_id=oauth["client_id"],
+        client_secret=oauth.get("client_secret") or _written(config, "sasl", "oauth", "client_secret_wo"),
+        scope=oauth.get("scope") or "",
+        parameters=oauth.get("parameters") or {},
+        extensions=oauth.get("extensions") or {},
+        ca_pem=oauth.get("ca_pem") or "",
     )
 
 
@@ -162,9 +178,12 @@ def _tls_to_message(remote: Object, config: Object) -> v1.Tls | None:
     )
 
 
-def _written(config: Object, group: str, name: str) -> str:
-    remote = config.get("remote_cluster") or {}
-    return (remote.get(group) or {}).get(name) or ""
+def _written(config: Object, *path: str) -> str:
+    """Answers a write-only value of the configuration, by its path in the remote cluster."""
+    *groups, name = ("remote_cluster", *path)
+    for group in groups:
+        config = config.get(group) or {}
+    return config.get(name) or ""
 
 
 def _sasl_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
@@ -172,11 +191,30 @@ def _sasl_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
     known = _before(base, "sasl")
     return {
         "mechanism": remote.sasl.mechanism,
-        "username": remote.sasl.username,
-        "password": known.get("password"),
-        "password_wo": None,
-        "password_wo_version": known.get("password_wo_version"),
+        "username": remote.sasl.username or None,
+        **_kept(known, "password"),
+        "oauth": _oauth_from_message(remote.sasl.oauth, known) if remote.sasl.HasField("oauth") else None,
+        "aws_region": remote.sasl.aws_region or None,
     }
+
+
+def _oauth_from_message(oauth: v1.OAuth, sasl: Object) -> Object:
+    known = sasl.get("oauth")
+    return {
+        "token_endpoint_url": oauth.token_endpoint_url,
+        "client_id": oauth.client_id,
+        **_kept(known if isinstance(known, dict) else {}, "client_secret"),
+        "scope": oauth.scope or None,
+        "parameters": dict(oauth.parameters) or None,
+        "extensions": dict(oauth.extensions) or None,
+        "ca_pem": oauth.ca_pem or None,
+    }
+
+
+def _kept(known: Object, name: str) -> Object:
+    """Makes the state of a secret from what only Terraform knows."""
+    number = f"{name}_wo_version"
+    return {name: known.get(name), f"{name}_wo": None, number: known.get(number)}
 
 
 def _tls_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
@@ -185,9 +223,7 @@ def _tls_from_message(remote: v1.RemoteCluster, base: Object) -> Object:
     return {
         "ca_pem": remote.tls.ca_pem or None,
         "certificate_pem": remote.tls.certificate_pem or None,
-        "key_pem": known.get("key_pem"),
-        "key_pem_wo": None,
-        "key_pem_wo_version": known.get("key_pem_wo_version"),
+        **_kept(known, "key_pem"),
         "accept_any_server_name": remote.tls.accept_any_server_name,
     }
 
@@ -200,7 +236,8 @@ def _before(base: Object, group: str) -> Object:
 def changed_fields(before: Object, after: Object) -> list[str]:
     """Names the fields of the engine's message that an update has to change (pausing has a call of its own)."""
     mask: list[str] = []
-    old, new = before.get("remote_cluster") or {}, after.get("remote_cluster") or {}
+    # Not known yet, in a plan: all of it may change.
+    old, new = before.get("remote_cluster") or {}, _known(after.get("remote_cluster")) or {}
     mask.extend(f"remote_cluster.{name}" for name in _REMOTE if old.get(name) != new.get(name))
     mask.extend(name for name in _SYNCS if before.get(name) != after.get(name))
     if (before.get("config") or {}) != (after.get("config") or {}):

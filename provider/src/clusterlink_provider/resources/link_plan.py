@@ -9,7 +9,7 @@ from clusterlink_provider.framework.cty import UNKNOWN, Unknown, Value
 from clusterlink_provider.framework.diagnostics import DiagnosticError
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext
-from clusterlink_provider.resources import link_convert, link_security
+from clusterlink_provider.resources import link_check, link_convert, link_security
 from clusterlink_provider.resources.link_schema import SCHEMA
 from clusterlink_provider.resources.session import Session
 
@@ -66,10 +66,10 @@ def _plan_include(context: PlanContext[Session], planned: Object) -> None:
 
 
 def _plan_cluster_id(context: PlanContext[Session], planned: Object) -> None:
-    """Replaces the link for another known cluster only: an id that is not known yet is most likely the same."""
+    """Replaces the link for another cluster, and for one whose id is not known yet: at apply it would be too late to say so."""
     path = ("remote_cluster", "cluster_id")
     before, after = (_at(state, *path) for state in (context.prior, planned))
-    if isinstance(before, str) and isinstance(after, str) and before != after:
+    if isinstance(before, str) and after != before and after is not None:
         context.replace.add(path)
 
 
@@ -129,7 +129,7 @@ def _check_create(context: PlanContext[Session], session: Session, planned: Obje
         return
     names, others = session.links.plan(name, "" if prefix is None else prefix)
     limit = session.engine.limits.max_links
-    if len(names) > limit:
+    if 0 < limit < len(names):
         context.diagnostics.error(
             "Too many cluster links",
             f"This plan needs {len(names)} links; the engine allows {limit} per destination cluster. Links that are "
@@ -156,6 +156,7 @@ def _ask_engine(context: PlanContext[Session], session: Session, planned: Object
     try:
         if prior is None:
             session.client.create_link(message, token="", seconds=READ_SECONDS, validate_only=True)
+            link_check.plan(context, session, message)
         elif mask:
             session.client.update_link(message, mask, seconds=READ_SECONDS, validate_only=True)
     except EngineError as error:

@@ -10,48 +10,118 @@ DEFAULT_OFFSET_INTERVAL_MS = 30_000
 # The engine may ask for more; less than this it never allows.
 MIN_INTERVAL_MS = 1000
 
+PASSWORD_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+OAUTHBEARER, AWS_MSK_IAM = "OAUTHBEARER", "AWS_MSK_IAM"
+
 ACL_FILTER = (
     *("resource_type", "resource_name", "pattern_type"),
     *("principal", "host", "operation", "permission_type"),
 )
 
+
+def _secret(name: str, what: str) -> dict[str, Attribute]:
+    """Makes the three attributes of a secret: kept in the state, or written only, with a number that tells of a change."""
+    only, number = f"{name}_wo", f"{name}_wo_version"
+    return {
+        name: Attribute(
+            description=f"{what}, kept in Terraform's state. Default: none, then `{only}` is needed. A change is made in "
+            "place.",
+            type=cty.STRING,
+            optional=True,
+            sensitive=True,
+            validators=(checks.not_blank,),
+        ),
+        only: Attribute(
+            description=f"{what}, kept in no plan and no state (write-only: Terraform 1.11, OpenTofu 1.11 or newer). Default: "
+            f"none, then `{name}` is needed. A change is only seen by a change of `{number}`.",
+            type=cty.STRING,
+            optional=True,
+            sensitive=True,
+            write_only=True,
+            validators=(checks.not_blank,),
+        ),
+        number: Attribute(
+            description=f"Number of what is in `{only}`; needed with it. Default: none. A change sends that again, in place.",
+            type=cty.NUMBER,
+            optional=True,
+            validators=(checks.at_least(0, "versions"),),
+        ),
+    }
+
+
+_OAUTH = {
+    "token_endpoint_url": Attribute(
+        description="Token endpoint that the engine asks (client credentials grant): https, or http to the engine's own "
+        "machine. A change is made in place.",
+        type=cty.STRING,
+        required=True,
+        validators=(checks.not_blank,),
+    ),
+    "client_id": Attribute(
+        description="Name of the client that the tokens are for. A change is made in place.",
+        type=cty.STRING,
+        required=True,
+        validators=(checks.not_blank,),
+    ),
+    **_secret("client_secret", "Secret of the client"),
+    "scope": Attribute(
+        description="Scopes to ask for, with spaces between them. Default: none, and the endpoint decides. A change is made in "
+        "place.",
+        type=cty.STRING,
+        optional=True,
+        validators=(checks.not_blank,),
+    ),
+    "parameters": Attribute(
+        description="What else the endpoint is sent, such as `audience`; no secrets. Default: nothing. A change is made in "
+        "place.",
+        type=cty.map_of(cty.STRING),
+        optional=True,
+        validators=(checks.not_empty,),
+    ),
+    "extensions": Attribute(
+        description="What brokers are sent beside the token, such as `logicalCluster`. Default: nothing. A change is made in "
+        "place.",
+        type=cty.map_of(cty.STRING),
+        optional=True,
+        validators=(checks.not_empty,),
+    ),
+    "ca_pem": Attribute(
+        description="Certificates (PEM) of the authorities that may have signed that of the endpoint. Default: those that the "
+        "engine's machine trusts. A change is made in place.",
+        type=cty.STRING,
+        optional=True,
+        validators=(checks.not_blank,),
+    ),
+}
+
 _SASL = {
     "mechanism": Attribute(
-        description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. With `PLAIN` the password itself goes over the connection: "
-        "use it with `SASL_SSL`. A change is made in place.",
+        description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` or `AWS_MSK_IAM`. With `PLAIN` the password "
+        "itself goes over the connection, and with `OAUTHBEARER` the token: use them with `SASL_SSL`. A change is made in "
+        "place.",
         type=cty.STRING,
         required=True,
-        validators=(checks.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", later=("OAUTHBEARER", "GSSAPI")),),
+        validators=(checks.one_of(*PASSWORD_MECHANISMS, OAUTHBEARER, AWS_MSK_IAM, later=("GSSAPI",)),),
     ),
     "username": Attribute(
-        description="Name of the user. A change is made in place.",
-        type=cty.STRING,
-        required=True,
-        validators=(checks.not_blank,),
-    ),
-    "password": Attribute(
-        description="Password of the user, kept in Terraform's state. Default: none, then `password_wo` is needed. A change is "
-        "made in place.",
+        description="Name of the user; with `AWS_MSK_IAM` the id of an access key. Default: none, with `OAUTHBEARER`; all "
+        "others need it. A change is made in place.",
         type=cty.STRING,
         optional=True,
-        sensitive=True,
         validators=(checks.not_blank,),
     ),
-    "password_wo": Attribute(
-        description="Password of the user, kept in no plan and no state (write-only: Terraform 1.11, OpenTofu 1.11 or newer). "
-        "Default: none, then `password` is needed. A change is only seen by a change of `password_wo_version`.",
+    **_secret("password", "Password of the user; with `AWS_MSK_IAM` the secret of the access key"),
+    "oauth": Attribute(
+        description="Where the tokens come from; needed with `OAUTHBEARER`, and only allowed there.",
+        optional=True,
+        nested=_OAUTH,
+    ),
+    "aws_region": Attribute(
+        description="Region of the cluster, such as `eu-central-1`; needed with `AWS_MSK_IAM`, and only allowed there. "
+        "Default: none. A change is made in place.",
         type=cty.STRING,
         optional=True,
-        sensitive=True,
-        write_only=True,
         validators=(checks.not_blank,),
-    ),
-    "password_wo_version": Attribute(
-        description="Number of the password in `password_wo`; needed with it. Default: none. A change sends `password_wo` "
-        "again, in place.",
-        type=cty.NUMBER,
-        optional=True,
-        validators=(checks.at_least(0, "versions"),),
     ),
 }
 

@@ -6,11 +6,21 @@ from clusterlink_provider.framework.cty import Unknown, Value
 from clusterlink_provider.framework.diagnostics import Diagnostics
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
+from clusterlink_provider.resources.link_schema import AWS_MSK_IAM, OAUTHBEARER, PASSWORD_MECHANISMS
 from clusterlink_provider.resources.session import Session
 
 _PROTOCOL: Final = ("remote_cluster", "security_protocol")
 _SASL: Final = ("remote_cluster", "sasl")
+_OAUTH: Final = (*_SASL, "oauth")
 _TLS: Final = ("remote_cluster", "tls")
+
+# What each mechanism has, beside a secret in `password` (or in `oauth`).
+_FIELDS: Final = {
+    **dict.fromkeys(PASSWORD_MECHANISMS, ("username",)),
+    OAUTHBEARER: ("oauth",),
+    AWS_MSK_IAM: ("username", "aws_region"),
+}
+_SECRET: Final = ("password", "password_wo", "password_wo_version")
 
 
 def validate(config: Object, diagnostics: Diagnostics) -> None:
@@ -30,7 +40,7 @@ def _check_sasl(protocol: Value, sasl: Value, diagnostics: Diagnostics) -> None:
         if isinstance(protocol, str) and protocol.startswith("SASL_"):
             diagnostics.error(
                 "Missing sasl",
-                f"The security protocol {protocol} needs `sasl` in `remote_cluster`: mechanism, username and password.",
+                f"The security protocol {protocol} needs `sasl` in `remote_cluster`: a mechanism, and what goes with it.",
                 _PROTOCOL,
             )
         return
@@ -41,13 +51,43 @@ def _check_sasl(protocol: Value, sasl: Value, diagnostics: Diagnostics) -> None:
             '"SASL_SSL" or "SASL_PLAINTEXT", or leave `sasl` out.',
             _SASL,
         )
-    if sasl.get("password") is None and sasl.get("password_wo") is None:
-        diagnostics.error(
-            "Missing password",
-            "`remote_cluster.sasl` needs `password_wo` (kept in no state) with `password_wo_version`, or `password`.",
-            _SASL,
-        )
+    mechanism = sasl.get("mechanism")
+    if isinstance(mechanism, str) and mechanism in _FIELDS:
+        _check_fields(mechanism, sasl, diagnostics)
+    if mechanism != OAUTHBEARER and is_known(mechanism):
+        _check_is_given(sasl, "password", _SASL, diagnostics)
+    oauth = sasl.get("oauth")
+    if isinstance(oauth, dict):
+        _check_is_given(oauth, "client_secret", _OAUTH, diagnostics)
+        _check_secret(oauth, "client_secret", _OAUTH, diagnostics)
     _check_secret(sasl, "password", _SASL, diagnostics)
+
+
+def _check_fields(mechanism: str, sasl: Object, diagnostics: Diagnostics) -> None:
+    """Checks that what a mechanism needs is there, and nothing that belongs to another one."""
+    wanted = _FIELDS[mechanism]
+    for name in ("username", "oauth", "aws_region"):
+        if name in wanted and sasl.get(name) is None:
+            diagnostics.error(
+                f"Missing {name}", f"The mechanism {mechanism} needs `{name}` in `remote_cluster.sasl`.", _SASL
+            )
+        elif name not in wanted and is_known(sasl.get(name)):
+            _say_no_place(mechanism, name, diagnostics)
+    if mechanism == OAUTHBEARER:
+        for name in _SECRET:
+            if is_known(sasl.get(name)):
+                _say_no_place(mechanism, name, diagnostics)
+
+
+def _say_no_place(mechanism: str, name: str, diagnostics: Diagnostics) -> None:
+    text = f"The mechanism {mechanism} has no `{name}`. Leave it out of `remote_cluster.sasl`, or choose another mechanism."
+    diagnostics.error(f"No place for {name}", text, (*_SASL, name))
+
+
+def _check_is_given(group: Object, name: str, at: tuple[str, ...], diagnostics: Diagnostics) -> None:
+    if group.get(name) is None and group.get(f"{name}_wo") is None:
+        text = f"`{'.'.join(at)}` needs `{name}_wo` (kept in no state) with `{name}_wo_version`, or `{name}`."
+        diagnostics.error(f"Missing {name}", text, at)
 
 
 def _check_tls(protocol: Value, tls: Value, diagnostics: Diagnostics) -> None:
@@ -99,18 +139,21 @@ def _check_secret(group: Object, name: str, at: tuple[str, ...], diagnostics: Di
 
 
 def warn_of_plain(context: PlanContext[Session], planned: Object) -> None:
-    """Warns of a password that anybody on the way can read, when that is new."""
-    if _sends_password(planned) and not _sends_password(context.prior):
+    """Warns of a password or token that anybody on the way can read, when that is new."""
+    if _sends_secret(planned) and not _sends_secret(context.prior):
+        mechanism = planned["remote_cluster"]["sasl"]["mechanism"]
+        what = "password" if mechanism == "PLAIN" else "token"
         context.diagnostics.warning(
-            "Password readable on the way",
-            "PLAIN over SASL_PLAINTEXT sends the password as it is, and nothing is encrypted. Use SASL_SSL; or SCRAM-SHA-512, "
-            "with which the password stays secret, but the records are still readable.",
+            f"{what.capitalize()} readable on the way",
+            f"{mechanism} over SASL_PLAINTEXT sends the {what} as it is, and nothing is encrypted. Use SASL_SSL; or "
+            "SCRAM-SHA-512, with which the password stays secret, but the records are still readable.",
             (*_SASL, "mechanism"),
         )
 
 
-def _sends_password(state: Object | None) -> bool:
+def _sends_secret(state: Object | None) -> bool:
     remote = (state or {}).get("remote_cluster")
     if not isinstance(remote, dict) or not isinstance(remote.get("sasl"), dict):
         return False
-    return (remote["sasl"].get("mechanism"), remote.get("security_protocol")) == ("PLAIN", "SASL_PLAINTEXT")
+    sends = remote["sasl"].get("mechanism") in ("PLAIN", OAUTHBEARER, AWS_MSK_IAM)
+    return sends and remote.get("security_protocol") == "SASL_PLAINTEXT"

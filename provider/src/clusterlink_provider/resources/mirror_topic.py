@@ -2,11 +2,12 @@
 
 import time
 import uuid
+from collections.abc import Callable
 
 from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError, attempt
-from clusterlink_provider.framework import planning
-from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics
+from clusterlink_provider.framework import cty, planning
+from clusterlink_provider.framework.diagnostics import DiagnosticError, Diagnostics, sentence
 from clusterlink_provider.framework.planning import Object
 from clusterlink_provider.framework.provider import ApplyContext, PlanContext, StateContext
 from clusterlink_provider.resources import mirror_topic_convert, mirror_topic_plan
@@ -45,7 +46,7 @@ class MirrorTopicResource:
         session, state = require(context), context.state
         if state is None:
             return
-        topic = session.client.get_mirror_topic(state["name"], state["link"])
+        topic = session.read_mirror_topic(state["name"], state["link"])
         if topic is None:
             context.state = None
         else:
@@ -61,12 +62,15 @@ class MirrorTopicResource:
         session, planned = require(context), context.planned
         seconds = timeout(planned, "create")
         message = mirror_topic_convert.to_message(planned)
+        # What is kept beside the state of a replaced mirror topic comes along, and is not about this one.
+        returns.forget(context.private)
         try:
             topic = session.client.create_mirror_topic(message, token=str(uuid.uuid4()), seconds=seconds)
         except EngineError as error:
-            found = None if error.is_definite else attempt(lambda: _find(session, message))
-            if found is not None:
-                context.state = mirror_topic_convert.from_message(found, planned)
+            if not error.is_definite:
+                # If the engine cannot be asked, Terraform remembers it: the next refresh sees whether it is there.
+                found = attempt(lambda: _find(session, message), message if message.name else None)
+                context.state = found and cty.without_unknown(mirror_topic_convert.from_message(found, planned))
             raise
         context.state = mirror_topic_convert.from_message(topic, planned)
         if topic.paused != message.paused:
@@ -93,25 +97,38 @@ class MirrorTopicResource:
             )
         # What only Terraform knows is taken over in any case: a failed mirror topic needs another `on_destroy` to be replaced.
         context.state = mirror_topic_convert.from_message(topic, planned)
-        if planned["status"] in FINAL or context.state["status"] in FINAL:
+        is_stopped = context.state["status"] in FINAL
+        if not (is_stopped or planned["status"] in FINAL):
+            returns.forget(context.private)
+            _refuse_failed(topic)
+        message = mirror_topic_convert.to_message(planned)
+        if not is_stopped and (planned.get("config") or {}) != dict(topic.config):
+            topic = self._change(
+                context, lambda: session.client.update_mirror_topic(message, ["config"], seconds=seconds)
+            )
+        if is_stopped or planned["status"] in FINAL:
             self._stop(context, session, topic)
             return
-        returns.forget(context.private)
+        if topic.paused != message.paused:
+            topic = self._change(
+                context, lambda: session.client.set_mirror_topic_paused(name, link, message.paused, seconds=seconds)
+            )
+        context.state = mirror_topic_convert.from_message(topic, planned)
         _refuse_failed(topic)
-        message = mirror_topic_convert.to_message(planned)
+
+    @staticmethod
+    def _change(context: ApplyContext[Session], change: Callable[[], v1.MirrorTopic]) -> v1.MirrorTopic:
+        """Makes one change; after an error the state is what the engine then says."""
+        session, prior = require(context), context.prior or {}
         try:
-            if (planned.get("config") or {}) != dict(topic.config):
-                topic = session.client.update_mirror_topic(message, ["config"], seconds=seconds)
-                context.state = mirror_topic_convert.from_message(topic, prior)
-            if topic.paused != message.paused:
-                topic = session.client.set_mirror_topic_paused(name, link, message.paused, seconds=seconds)
+            topic = change()
         except EngineError:
-            found = attempt(lambda: session.client.get_mirror_topic(name, link))
+            found = attempt(lambda: session.client.get_mirror_topic(prior["name"], prior["link"]))
             if found is not None:
                 context.state = mirror_topic_convert.from_message(found, prior)
             raise
-        context.state = mirror_topic_convert.from_message(topic, planned)
-        _refuse_failed(topic)
+        context.state = mirror_topic_convert.from_message(topic, prior)
+        return topic
 
     def _stop(
         self,
@@ -143,8 +160,9 @@ class MirrorTopicResource:
                 context.state = {**mirror_topic_convert.from_message(topic, planned), "status": prior.get("status")}
                 raise DiagnosticError.of(
                     "Mirror topic is not stopped yet",
-                    f"{prior['id']} is still {wanted.lower().replace('_', ' ')} after {seconds:g} s (timeouts.update): "
-                    f"{topic.state_detail or 'its state is not known'}. The engine goes on with it; apply again to wait on.",
+                    f"{prior['id']} was not {wanted} after {seconds:g} s (timeouts.update). It waits: "
+                    f"{sentence(topic.state_detail or 'for what, the engine does not say')} The engine goes on with it; apply "
+                    "again to wait on.",
                     ("status",),
                 )
             time.sleep(_LOOK_SECONDS)

@@ -4,6 +4,7 @@ from typing import Final
 
 from clusterlink_proto import v1
 from clusterlink_provider.framework.planning import Object
+from clusterlink_provider.resources.enums import name_of
 from clusterlink_provider.resources.link_convert import error_text
 
 # The direction of a mirror topic whose mirror is the topic on the remote cluster.
@@ -50,6 +51,10 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
     found = direction(topic)
     # Of the topic on the local cluster; the one on the remote cluster has its own, which is no reason to replace anything.
     own_factor = base.get("replication_factor") if found == REVERSED else None
+    config = dict(topic.config) or ({} if base.get("config") == {} else None)
+    if status(topic) in FINAL:
+        # The topic is the user's: its settings are not followed any more.
+        config = base.get("config", config)
     return {
         **base,
         "id": f"{topic.link}/{topic.name}",
@@ -58,10 +63,10 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
         "name": topic.name,
         "status": status(topic),
         "replication_factor": own_factor or topic.replication_factor or None,
-        "config": dict(topic.config) or ({} if base.get("config") == {} else None),
+        "config": config,
         "partitions": topic.partition_count,
         "source_topic_id": topic.source_topic_id or None,
-        "observed_status": v1.MirrorTopicState.Name(topic.state).removeprefix(_STATE_PREFIX),
+        "observed_status": name_of(v1.MirrorTopicState, topic.state, _STATE_PREFIX),
         "direction": found,
         "error": error_text(topic.error, topic.error_message),
     }
@@ -69,9 +74,8 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
 
 def direction(topic: v1.MirrorTopic) -> str:
     """Tells which of the two topics is the mirror."""
-    return v1.MirrorDirection.Name(topic.direction or v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL).removeprefix(
-        _DIRECTION_PREFIX
-    )
+    value = topic.direction or v1.MIRROR_DIRECTION_REMOTE_TO_LOCAL
+    return name_of(v1.MirrorDirection, value, _DIRECTION_PREFIX)
 
 
 def status(topic: v1.MirrorTopic) -> str:

@@ -7,7 +7,7 @@ import grpc
 from clusterlink_provider.engine_client import EngineError
 from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.cty import Unknown
-from clusterlink_provider.framework.diagnostics import DiagnosticError
+from clusterlink_provider.framework.diagnostics import DiagnosticError, sentence
 from clusterlink_provider.framework.planning import Object, is_known
 from clusterlink_provider.framework.provider import PlanContext
 from clusterlink_provider.resources import mirror_topic_convert
@@ -45,7 +45,8 @@ def plan(context: PlanContext[Session]) -> None:
     if prior is not None and prior.get("status") == "FAILED" and planned["status"] != "FAILED_OVER":
         context.diagnostics.warning(
             "Mirror topic has failed",
-            f"{prior['id']} cannot go on by itself: {prior.get('error')}. Apply will refuse to change it. {MIRROR_ANEW}",
+            f"{prior['id']} cannot go on by itself: {sentence(str(prior.get('error')))} Apply will refuse to change it. "
+            f"{MIRROR_ANEW}",
             ("status",),
         )
     if session is None or context.replace or context.diagnostics.has_errors:
@@ -178,7 +179,7 @@ def _judge(context: PlanContext[Session], session: Session, planned: Object, err
         context.diagnostics.warning(
             "Source not checked",
             f"Whether {planned['source_topic']} can be mirrored could not be found out within {_CHECK_SECONDS:g} s: "
-            f"{error.message or error.code.name}. Apply will try again.",
+            f"{sentence(error.message or error.code.name)} Apply will try again.",
             ("source_topic",),
         )
         return
@@ -203,7 +204,7 @@ def _judge(context: PlanContext[Session], session: Session, planned: Object, err
 def _ask_about_update(context: PlanContext[Session], session: Session, planned: Object, prior: Object) -> None:
     if not _is_known_enough(context) or (planned.get("config") or {}) == (prior.get("config") or {}):
         return
-    if not session.links.is_settled(prior["link"]):
+    if prior["status"] in FINAL or not session.links.is_settled(prior["link"]):
         return
     message = mirror_topic_convert.to_message(planned)
     session.client.update_mirror_topic(message, ["config"], seconds=_CHECK_SECONDS, validate_only=True)

@@ -114,7 +114,7 @@ class ClusterlinkProvider:
         if not _is_new_enough(engine.version):
             diagnostics.error(
                 "Engine older than the provider",
-                f"The engine at {endpoint} has version {engine.version or '(unknown)'}, this provider has "
+                f"The engine at {endpoint} has version {engine.version[:40] or '(unknown)'}, this provider has "
                 f"{__version__} and "
                 f"needs an engine {'.'.join(__version__.split('.')[:2])} or newer. Upgrade the engine, or use the "
                 f"provider "
@@ -129,7 +129,7 @@ class ClusterlinkProvider:
 
 
 def _is_new_enough(engine_version: str) -> bool:
-    needed, found = (re.match(r"(\d+)\.(\d+)", version) for version in (__version__, engine_version))
+    needed, found = (re.match(r"(\d+)\.(\d+)", version, re.ASCII) for version in (__version__, engine_version))
     if needed is None or found is None:
         return False
     return tuple(map(int, found.groups())) >= tuple(map(int, needed.groups()))

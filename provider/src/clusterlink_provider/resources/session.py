@@ -1,7 +1,8 @@
 """What one walk of Terraform knows: the engine, its links, and which names the walk has seen or planned so far.
 
-Calls come from many threads; one lock guards the names. The list of links is fetched once per walk: a plan of 300
-resources asks the engine once.
+Calls come from many threads; one lock guards the names. The lists of links and of mirror topics are fetched once per walk: a
+plan of 300 resources asks the engine twice. Only what refreshes a state and what checks a plan may look at them: they are of
+the walk's beginning, so whatever an apply has to know it asks for.
 """
 
 import threading
@@ -18,17 +19,29 @@ T = TypeVar("T")
 
 
 class _Once(Generic[T]):
-    """A value that is fetched by the first who asks; a failed attempt is repeated by the next."""
+    """A value that is fetched by the first who asks.
+
+    A failed attempt is repeated by who asks later, and is the answer for all who waited for it: they would fail one after the
+    other, each after the client's own retries.
+    """
 
     def __init__(self, fetch: Callable[[], T]) -> None:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._values: list[T] = []
+        self._failures: list[DiagnosticError] = []
 
     def get(self) -> T:
+        seen = len(self._failures)
         with self._lock:
             if not self._values:
-                self._values.append(self._fetch())
+                if len(self._failures) > seen:
+                    raise self._failures[-1]
+                try:
+                    self._values.append(self._fetch())
+                except DiagnosticError as error:
+                    self._failures.append(error)
+                    raise
             return self._values[0]
 
 
@@ -122,6 +135,26 @@ class Session:
         self.links = Links(client.list_links)
         self.link_names = Names()
         self.mirror_names = Names()
+        self._mirror_topics: _Once[dict[tuple[str, str], v1.MirrorTopic]] = _Once(
+            lambda: {(topic.link, topic.name): topic for topic in client.list_mirror_topics()}
+        )
+
+    def read_link(self, name: str) -> v1.Link | None:
+        """Reads a link to refresh a state, out of the one list of the walk; None if there is none of that name.
+
+        What is not in the list is asked for by its name: only the engine's own word that it is gone makes Terraform forget it.
+        """
+        link = self.links.get(name)
+        if link is None:
+            return self.client.get_link(name)
+        return self.client.checked_link(link, name, f"read the link {name}")
+
+    def read_mirror_topic(self, name: str, link: str) -> v1.MirrorTopic | None:
+        """Reads a mirror topic to refresh a state, in the same way."""
+        topic = self._mirror_topics.get().get((link, name))
+        if topic is None:
+            return self.client.get_mirror_topic(name, link)
+        return self.client.checked_mirror_topic(topic, name, link, f"read the mirror topic {name}")
 
 
 def require(context: Context[Session]) -> Session:

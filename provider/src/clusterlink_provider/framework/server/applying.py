@@ -3,7 +3,8 @@
 from typing import Any
 
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
-from clusterlink_provider.framework import convert, cty
+from clusterlink_provider.framework import convert, cty, planning
+from clusterlink_provider.framework.paths import show
 from clusterlink_provider.framework.provider import ApplyContext
 from clusterlink_provider.framework.server.core import Core, collect
 
@@ -32,6 +33,14 @@ def apply(core: Core[Any], request: pb.ApplyResourceChange.Request) -> pb.ApplyR
             context.diagnostics.error(
                 "Incomplete result",
                 "This is a bug in the provider: a value is not known after apply. Please report it.",
+            )
+    if planned is not None and state is not None and not context.diagnostics.has_errors:
+        for path in planning.contradicted(schema.attributes, schema.without_write_only(planned), state):
+            context.diagnostics.error(
+                "Not what was planned",
+                f"After apply `{show(path)}` is something else than the plan said. Somebody has changed it meanwhile, or "
+                "the engine did not do what it was asked for. The state holds what is there now; plan again.",
+                path,
             )
     return pb.ApplyResourceChange.Response(
         new_state=convert.state_to_pb(schema, state),

@@ -26,7 +26,14 @@ def upgrade(core: Core[Any], request: pb.UpgradeResourceState.Request) -> pb.Upg
             f"The state of this {request.type_name} is in the form of Terraform before 0.12, or empty. Remove it with "
             "`terraform state rm` and import the object.",
         )
-    state = cty.decode_json(schema.type, request.raw_state.json)
+    try:
+        state = cty.decode_json(schema.type, request.raw_state.json)
+    except cty.InvalidValueError as error:
+        raise DiagnosticError.of(
+            "Unreadable state",
+            f"The state of this {request.type_name} does not fit the schema: {error}. If it was edited by hand, go back to the "
+            "copy from before (terraform.tfstate.backup), or remove it with `terraform state rm` and import the object.",
+        ) from error
     if state is not None:
         # Attributes that came after the state was written had their default.
         state = cty.without_unknown(planning.fill_defaults(schema, state))

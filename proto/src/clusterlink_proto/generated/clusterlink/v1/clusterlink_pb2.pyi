@@ -148,6 +148,52 @@ WRITE_GUARD_DETECTION_ONLY: WriteGuard.ValueType  # 2
 """Who has the right can write. It is noticed, and the mirror topic becomes FAILED."""
 global___WriteGuard = WriteGuard
 
+class _LinkSide:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LinkSideEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LinkSide.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LINK_SIDE_UNSPECIFIED: _LinkSide.ValueType  # 0
+    LINK_SIDE_LOCAL: _LinkSide.ValueType  # 1
+    LINK_SIDE_REMOTE: _LinkSide.ValueType  # 2
+
+class LinkSide(_LinkSide, metaclass=_LinkSideEnumTypeWrapper): ...
+
+LINK_SIDE_UNSPECIFIED: LinkSide.ValueType  # 0
+LINK_SIDE_LOCAL: LinkSide.ValueType  # 1
+LINK_SIDE_REMOTE: LinkSide.ValueType  # 2
+global___LinkSide = LinkSide
+
+class _CheckStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CheckStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CheckStatus.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CHECK_STATUS_UNSPECIFIED: _CheckStatus.ValueType  # 0
+    CHECK_STATUS_PRESENT: _CheckStatus.ValueType  # 1
+    """As it must be."""
+    CHECK_STATUS_MISSING: _CheckStatus.ValueType  # 2
+    """What needs it does not work."""
+    CHECK_STATUS_WARNING: _CheckStatus.ValueType  # 3
+    """It works, but in a way that may not be wanted."""
+    CHECK_STATUS_UNKNOWN: _CheckStatus.ValueType  # 4
+    """It could not be found out; the detail says why."""
+
+class CheckStatus(_CheckStatus, metaclass=_CheckStatusEnumTypeWrapper): ...
+
+CHECK_STATUS_UNSPECIFIED: CheckStatus.ValueType  # 0
+CHECK_STATUS_PRESENT: CheckStatus.ValueType  # 1
+"""As it must be."""
+CHECK_STATUS_MISSING: CheckStatus.ValueType  # 2
+"""What needs it does not work."""
+CHECK_STATUS_WARNING: CheckStatus.ValueType  # 3
+"""It works, but in a way that may not be wanted."""
+CHECK_STATUS_UNKNOWN: CheckStatus.ValueType  # 4
+"""It could not be found out; the detail says why."""
+global___CheckStatus = CheckStatus
+
 class _MirrorTopicState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -718,21 +764,110 @@ class Sasl(google.protobuf.message.Message):
     MECHANISM_FIELD_NUMBER: builtins.int
     USERNAME_FIELD_NUMBER: builtins.int
     PASSWORD_FIELD_NUMBER: builtins.int
+    OAUTH_FIELD_NUMBER: builtins.int
+    AWS_REGION_FIELD_NUMBER: builtins.int
     mechanism: builtins.str
-    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM."""
     username: builtins.str
+    """Of PLAIN and SCRAM; with AWS_MSK_IAM the id of an access key."""
     password: builtins.str
-    """Never answered."""
+    """Likewise; with AWS_MSK_IAM the secret of the access key. Never answered."""
+    aws_region: builtins.str
+    """Of AWS_MSK_IAM only: the region of the cluster."""
+    @property
+    def oauth(self) -> global___OAuth:
+        """Of OAUTHBEARER only."""
+
     def __init__(
         self,
         *,
         mechanism: builtins.str = ...,
         username: builtins.str = ...,
         password: builtins.str = ...,
+        oauth: global___OAuth | None = ...,
+        aws_region: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["mechanism", b"mechanism", "password", b"password", "username", b"username"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["oauth", b"oauth"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["aws_region", b"aws_region", "mechanism", b"mechanism", "oauth", b"oauth", "password", b"password", "username", b"username"]) -> None: ...
 
 global___Sasl = Sasl
+
+@typing.final
+class OAuth(google.protobuf.message.Message):
+    """Where tokens come from: the client credentials grant (RFC 6749 section 4.4) at a token endpoint."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ParametersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class ExtensionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    TOKEN_ENDPOINT_URL_FIELD_NUMBER: builtins.int
+    CLIENT_ID_FIELD_NUMBER: builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
+    EXTENSIONS_FIELD_NUMBER: builtins.int
+    CA_PEM_FIELD_NUMBER: builtins.int
+    token_endpoint_url: builtins.str
+    """https; or http to the engine's own machine."""
+    client_id: builtins.str
+    client_secret: builtins.str
+    """Never answered."""
+    scope: builtins.str
+    """Scopes, with spaces between them. Empty: the endpoint decides."""
+    ca_pem: builtins.str
+    """Certificates of the authorities that may have signed that of the endpoint. Empty: those that the engine's machine trusts."""
+    @property
+    def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What else the endpoint is sent, such as audience. Answered, so no secrets."""
+
+    @property
+    def extensions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """What brokers are sent beside the token (RFC 7628), such as logicalCluster."""
+
+    def __init__(
+        self,
+        *,
+        token_endpoint_url: builtins.str = ...,
+        client_id: builtins.str = ...,
+        client_secret: builtins.str = ...,
+        scope: builtins.str = ...,
+        parameters: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        extensions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        ca_pem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ca_pem", b"ca_pem", "client_id", b"client_id", "client_secret", b"client_secret", "extensions", b"extensions", "parameters", b"parameters", "scope", b"scope", "token_endpoint_url", b"token_endpoint_url"]) -> None: ...
+
+global___OAuth = OAuth
 
 @typing.final
 class Tls(google.protobuf.message.Message):
@@ -932,6 +1067,114 @@ class ResumeLinkRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
 global___ResumeLinkRequest = ResumeLinkRequest
+
+@typing.final
+class CheckLinkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SOURCE_TOPICS_FIELD_NUMBER: builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    timeout_ms: builtins.int
+    """When an answer is needed, in milliseconds: 1000 to 60000; 0 stands for 10000."""
+    @property
+    def source_topics(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Source topics that shall be mirrored; those that are mirrored already are looked at in any case. So are those that the
+        link's filters select.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        source_topics: collections.abc.Iterable[builtins.str] | None = ...,
+        timeout_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "source_topics", b"source_topics", "timeout_ms", b"timeout_ms"]) -> None: ...
+
+global___CheckLinkRequest = CheckLinkRequest
+
+@typing.final
+class CheckNewLinkRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: builtins.int
+    SOURCE_TOPICS_FIELD_NUMBER: builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: builtins.int
+    timeout_ms: builtins.int
+    @property
+    def link(self) -> global___Link: ...
+    @property
+    def source_topics(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in CheckLinkRequest."""
+
+    def __init__(
+        self,
+        *,
+        link: global___Link | None = ...,
+        source_topics: collections.abc.Iterable[builtins.str] | None = ...,
+        timeout_ms: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["link", b"link"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["link", b"link", "source_topics", b"source_topics", "timeout_ms", b"timeout_ms"]) -> None: ...
+
+global___CheckNewLinkRequest = CheckNewLinkRequest
+
+@typing.final
+class CheckLinkResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKS_FIELD_NUMBER: builtins.int
+    @property
+    def checks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LinkCheck]: ...
+    def __init__(
+        self,
+        *,
+        checks: collections.abc.Iterable[global___LinkCheck] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checks", b"checks"]) -> None: ...
+
+global___CheckLinkResponse = CheckLinkResponse
+
+@typing.final
+class LinkCheck(google.protobuf.message.Message):
+    """One thing that a link needs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: builtins.int
+    SIDE_FIELD_NUMBER: builtins.int
+    NEEDED_BY_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    check: builtins.str
+    """What was looked at, as "advertised brokers" or "READ on source topics"."""
+    side: global___LinkSide.ValueType
+    needed_by: builtins.str
+    """What needs it, as "mirroring" or "consumer offset sync"."""
+    status: global___CheckStatus.ValueType
+    detail: builtins.str
+    command: builtins.str
+    """Mends it; empty if no command does."""
+    required: builtins.bool
+    """Whether the link is not created while it is MISSING."""
+    def __init__(
+        self,
+        *,
+        check: builtins.str = ...,
+        side: global___LinkSide.ValueType = ...,
+        needed_by: builtins.str = ...,
+        status: global___CheckStatus.ValueType = ...,
+        detail: builtins.str = ...,
+        command: builtins.str = ...,
+        required: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["check", b"check", "command", b"command", "detail", b"detail", "needed_by", b"needed_by", "required", b"required", "side", b"side", "status", b"status"]) -> None: ...
+
+global___LinkCheck = LinkCheck
 
 @typing.final
 class MirrorTopic(google.protobuf.message.Message):
