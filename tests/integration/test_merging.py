@@ -168,7 +168,7 @@ def test_segments_smaller_than_merged_batches(
     produce.write(source.bootstrap_servers, topic_name, produce.varied(3000), settings=_SINGLE)
     engine = start_engine(destination.bootstrap_servers)
     engine.create_link("link", source.bootstrap_servers)
-    engine.create_mirror("link", topic_name, config={"segment.bytes": "20000"})
+    engine.create_mirror("link", topic_name)
     assert_becomes_equal(source, destination, topic_name)
     assert "its batches are not merged any more" in engine.log()
     assert _batches(destination, topic_name) == _batches(source, topic_name)
