@@ -164,11 +164,11 @@ def test_segments_smaller_than_merged_batches(
 ) -> None:
     """Kafka before 4.0 allows segments that hold no more than some batches: then each batch is copied as it is."""
     source, destination = start_cluster("3.9.2"), start_cluster("3.9.2")
-    topics.create(source.bootstrap_servers, topic_name, config={"segment.bytes": "20000"})
+    topics.create(source.bootstrap_servers, topic_name)
     produce.write(source.bootstrap_servers, topic_name, produce.varied(3000), settings=_SINGLE)
     engine = start_engine(destination.bootstrap_servers)
-    engine.create_link("link", source.bootstrap_servers)
-    engine.create_mirror("link", topic_name)
+    engine.create_link("link", source.bootstrap_servers, topic_config_sync={"include": ["retention.ms"]})
+    engine.create_mirror("link", topic_name, config={"segment.bytes": "20000"})
     assert_becomes_equal(source, destination, topic_name)
     assert "its batches are not merged any more" in engine.log()
     assert _batches(destination, topic_name) == _batches(source, topic_name)
