@@ -27,8 +27,8 @@ def batch(base_offset: int, records: int = 3) -> bytearray:
     return data
 
 
-def cursor(index: int) -> Cursor:
-    """A cursor whose mirror is empty: it copies from offset 0."""
+def cursor(index: int, *, merges: bool = False) -> Cursor:
+    """A cursor whose mirror is empty: it copies from offset 0, and each batch as it is, unless it merges tiny ones."""
     lease = Lease()
     lease.extend(clock() + 3600)
     tenure = Tenure(lease, 1, settled=True)
@@ -46,6 +46,7 @@ def cursor(index: int) -> Cursor:
             epochs_changed=lambda cursor: cursor.epochs_stored(list(cursor.core.source_epochs)),
             overtaken=lambda *_: None,
         ),
+        merges=merges,
     )
     made.apply(made.core.probed(ProbeResult(0, 0, 0, None, None, True)))
     made.probe_done()

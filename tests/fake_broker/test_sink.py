@@ -11,6 +11,7 @@ from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.sink import Sink
 from clusterlink_engine.wire.batch import split
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.frames import FramePool
 from tests.fake_broker.broker import NODE, PRODUCE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
@@ -24,11 +25,11 @@ _LIMIT = 1 << 20
 class Running:
     """A sink at work, with a cursor."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, merges: bool = False) -> None:
         self.moved = 0
         self.budget = Budget(_LIMIT)
         self.sink = Sink(cluster, NODE, 3.0, self.on_moved)
-        self.cursor = cursor(0)
+        self.cursor = cursor(0, merges=merges)
         self.cursor.sink = self.sink
         self.sink.add(self.cursor)
 
@@ -46,9 +47,9 @@ class Running:
 
 
 @pytest.fixture
-async def running(cluster: Cluster) -> AsyncIterator[Running]:
+async def running(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIterator[Running]:
     await cluster.metadata([TOPIC])
-    made = Running(cluster)
+    made = Running(cluster, merges=getattr(request, "param", False))
     task = asyncio.ensure_future(made.sink.run())
     yield made
     assert not task.done(), "a sink comes back from every fault"
@@ -170,3 +171,34 @@ async def test_an_answer_after_all_was_given_up_is_ignored(broker: FakeBroker, r
     await until(lambda: other.cursor.core.log_end == 3, "the next answer")
     assert given_up.core.log_end == 0
     assert given_up.core.phase is Phase.PROBING
+
+
+@pytest.mark.parametrize("running", [True], indirect=True)
+async def test_a_merged_batch_that_is_refused_for_good_comes_again_as_its_parts(
+    broker: FakeBroker, running: Running
+) -> None:
+    """Only what the source has itself can be refused for good: the message names the one batch that is."""
+    broker.handlers[PRODUCE] = refusing = sending(
+        lambda request: frame(request.correlation, produce_answer(request, {0: -1}, error=Code.RECORD_LIST_TOO_LARGE))
+    )
+    core = running.cursor.core
+    await running.bring(0, 3, 6)
+    await until(lambda: core.phase is Phase.PROBING, "the refusal to arrive")
+    assert [split(memoryview(data))[0].header.records for data in _batches(broker)] == [9]
+    assert core.failure is None
+    broker.handlers[PRODUCE] = in_order()
+    running.cursor.apply(core.probed(ProbeResult(0, 0, 0, None, None, True)))
+    running.cursor.probe_done()
+    await running.bring(0, 3)
+    await until(lambda: core.log_end == 6, "its parts to be acknowledged")
+    assert [split(memoryview(data))[0].header.records for data in _batches(broker)] == [9, 3, 3]
+    broker.handlers[PRODUCE] = refusing
+    await running.bring(6)
+    await until(lambda: core.failure is not None, "the refusal to be final")
+    assert core.failure is not None
+    assert "offsets 6 to 8" in core.failure.message
+    assert running.budget.room == _LIMIT
+
+
+def _batches(broker: FakeBroker) -> list[bytes]:
+    return [data for request in broker.requests if request.api_key == PRODUCE for _, data in produced(request)]

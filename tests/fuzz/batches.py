@@ -20,6 +20,7 @@ from clusterlink_engine.wire.batch import HEADER_BYTES, LAST_OFFSET
 from clusterlink_engine.wire.compression import CompressionError, compress, decompress
 from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.primitives import read_signed_varint
 from clusterlink_engine.wire.produce import Acknowledgement
 from tests.fake_broker.mirroring import PRODUCER_ID, cursor
 from tests.fuzz.campaign import Case
@@ -80,7 +81,7 @@ def case() -> Case:
         if hostile:
             _sealed(data)
         wanted = _BASE + randomness.choice((0, 0, 1, 3))
-        mirror = cursor(0)
+        mirror = cursor(0, merges=randomness.random() < 0.5)
         mirror.apply(mirror.core.lose())
         mirror.apply(mirror.core.probed(ProbeResult(wanted, wanted, 0, Producer(0, wanted - 1), None, True)))
         mirror.probe_done()
@@ -156,10 +157,10 @@ def _values(attributes: int, body: bytes) -> list[bytes]:
         return [b"(cannot be read)"]
     found, position = [], 0
     while position < len(plain):
-        length, position = records._read_varint(plain, position)
+        length, position = read_signed_varint(plain, position)
         end = position + length
-        _, rest = records._read_varint(plain, position + 1)
-        _, rest = records._read_varint(plain, rest)
+        _, rest = read_signed_varint(plain, position + 1)
+        _, rest = read_signed_varint(plain, rest)
         found.append(plain[rest:end])
         position = end
     return found

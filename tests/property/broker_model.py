@@ -8,7 +8,9 @@ to the test.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 from clusterlink_engine.mirror.batches import CONTROL_BIT, BatchHeader
@@ -173,9 +175,19 @@ class Broker:
 class Writer:
     """One process with a core, its connection, and the cursor's part of the work."""
 
-    def __init__(self, broker: Broker, source: list[BatchHeader], *, generation: int = 1, settled: bool = True) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        source: list[BatchHeader],
+        *,
+        generation: int = 1,
+        settled: bool = True,
+        cuts: Iterator[int] | None = None,
+    ) -> None:
+        """Begins to copy `source`; `cuts` has for each fetch how many batches that follow each other are merged at most."""
         self.broker = broker
         self.source = source
+        self.cuts = cuts or repeat(1)
         self.generation = generation
         self.partition = Partition("model-0", PRODUCER_ID, settled=settled)
         self.wanted: Probe | None = self.partition.first_probe
@@ -213,7 +225,7 @@ class Writer:
         log_end = self.source[-1].last_offset + 1
         self.apply(self.partition.source_seen(0, log_end, log_end))
         batches = [batch for batch in self.source if batch.last_offset >= offset][:6]
-        for piece in self.partition.plan(batches, []):
+        for piece in self.partition.plan(_merged(batches, next(self.cuts)), []):
             self.queue.extend(_recoded(piece) if isinstance(piece, Recode) else [piece])
         if self.partition.epochs_unstored:
             self.partition.epochs_stored(self.partition.source_epochs)
@@ -294,11 +306,11 @@ class Writer:
         """Another process takes over, later than anything of the old one can arrive."""
         while self.stale:
             self.apply_stale()
-        self.__init__(self.broker, self.source, generation=self.generation + 1)  # type: ignore[misc]
+        self.__init__(self.broker, self.source, generation=self.generation + 1, cuts=self.cuts)  # type: ignore[misc]
 
     def succeed(self) -> "Writer":
         """Another process takes over; what this one has sent is on its way, and may arrive up to the other's grace."""
-        successor = Writer(self.broker, self.source, generation=self.generation + 1, settled=False)
+        successor = Writer(self.broker, self.source, generation=self.generation + 1, settled=False, cuts=self.cuts)
         successor.stale = deque([*self.stale, *self.requests])
         self.requests.clear()
         self.answers.clear()
@@ -354,6 +366,29 @@ class Writer:
     def is_done(self) -> bool:
         copied = self.partition.log_end == self.source[-1].last_offset + 1
         return self.partition.phase is Phase.FAILED or (self.partition.is_idle and copied)
+
+
+def _merged(batches: list[BatchHeader], most: int) -> list[BatchHeader]:
+    """Merges whole batches without a jump between them, as the wire does with the bytes of tiny ones."""
+    merged: list[BatchHeader] = []
+    count = 0
+    for batch in batches:
+        last = merged[-1] if merged else None
+        if last is not None and count < most and _may_join(last, batch):
+            records = batch.last_offset - last.base_offset + 1
+            merged[-1] = last._replace(last_offset=batch.last_offset, records=records)
+            count += 1
+        else:
+            merged.append(batch)
+            count = 1
+    return merged
+
+
+def _may_join(before: BatchHeader, after: BatchHeader) -> bool:
+    are_whole = all(
+        not batch.attributes and batch.records == batch.last_offset - batch.base_offset + 1 for batch in (before, after)
+    )
+    return are_whole and after.base_offset == before.last_offset + 1 and after.leader_epoch == before.leader_epoch
 
 
 def _recoded(piece: Recode) -> list[Piece]:

@@ -5,7 +5,7 @@ the mirror has the same record, and at no other offset it has any, in both isola
 batches are compared byte by byte, too. Both topics must be at rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -129,7 +129,8 @@ def compare_topics(
         mirror_bootstrap: Where the mirror is.
         source_topic: Name of the source topic.
         mirror_topic: Name of the mirror topic, if it is another.
-        raw: Whether batches are compared byte by byte, too; for sources without aborted transactions.
+        raw: Whether batches are compared byte by byte, too; for sources without aborted transactions. Plain batches that are
+            one on the mirror are compared with what another encoder makes of their records.
         own_until: Below these offsets the mirror was the source once, and has what was aborted, too.
     """
     mirror_topic = mirror_topic or source_topic
@@ -208,14 +209,18 @@ def _compare_records(
 
 
 def _compare_batches(found: PartitionComparison, source: _Side, mirror: _Side) -> None:
-    def kept(side: _Side, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        number = found.partition
-        for base, batch in raw_batches.batches(side.leaders[number], side.topic, number, start, end):
+    def kept(side: _Side, start: int, end: int) -> Iterator[memoryview]:
+        for _, batch in raw_batches.batches(side.leaders[found.partition], side.topic, found.partition, start, end):
             if not raw_batches.attributes(batch) & raw_batches.CONTROL:
-                yield base, raw_batches.comparable(batch)
+                yield batch
 
-    expected = kept(source, found.source_start, found.source_end)
-    actual = kept(mirror, found.mirror_start, found.mirror_end)
+    ours = [(raw_batches.last_offset(batch), batch) for batch in kept(mirror, found.mirror_start, found.mirror_end)]
+    actual = [(raw_batches.base_offset(batch), raw_batches.comparable(batch)) for _, batch in ours]
+    ends = {base: last for (base, _), (last, _) in zip(actual, ours, strict=True)}
+    expected = (
+        (raw_batches.base_offset(group[0]), raw_batches.comparable(_joined(group)))
+        for group in _grouped(kept(source, found.source_start, found.source_end), ends)
+    )
     for base, wanted, got in _aligned(expected, actual):
         found.batches += wanted is not None
         if wanted is None:
@@ -226,6 +231,26 @@ def _compare_batches(found: PartitionComparison, source: _Side, mirror: _Side) -
             # Positions count from the attributes; behind them the producer's fields are left out.
             position = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), "the end")
             found.differs(f"batch at {base}: bytes differ ({len(wanted)} and {len(got)}), first at {position}")
+
+
+def _grouped(batches: Iterable[memoryview], ends: Mapping[int, int]) -> Iterator[list[memoryview]]:
+    """Groups plain batches of the source that the mirror may have as one, which ends at the offset of `ends`."""
+    group: list[memoryview] = []
+    end = -1
+    for batch in batches:
+        if group and (raw_batches.last_offset(batch) > end or raw_batches.attributes(batch)):
+            yield group
+            group = []
+        if not group:
+            base, last = raw_batches.base_offset(batch), raw_batches.last_offset(batch)
+            end = last if raw_batches.attributes(batch) else ends.get(base, last)
+        group.append(batch)
+    if group:
+        yield group
+
+
+def _joined(group: Sequence[memoryview]) -> memoryview:
+    return group[0] if len(group) == 1 else raw_batches.merged(group)
 
 
 def _aligned(left: Iterable[tuple[int, T]], right: Iterable[tuple[int, T]]) -> Iterator[tuple[int, T | None, T | None]]:

@@ -3,14 +3,14 @@
 import itertools
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from kafka.protocol.consumer import FetchRequest, FetchResponse
 from kafka.protocol.metadata import MetadataRequest, MetadataResponse
 from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
-from kafka.record.default_records import DefaultRecordBatchBuilder
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 # Positions in the header of a record batch.
 _LENGTH = struct.Struct(">qi")
@@ -92,7 +92,7 @@ def batches(
             following = offset
             for base, batch in split(records):
                 yield base, batch
-                following = base + _last_offset_delta(batch) + 1
+                following = last_offset(batch) + 1
             assert following > offset, f"no whole batch at {topic}-{partition} offset {offset}"
             offset = following
 
@@ -124,8 +124,23 @@ def comparable(batch: memoryview) -> bytes:
     return head + bytes(batch[_PRODUCER.stop :])
 
 
-def _last_offset_delta(batch: memoryview) -> int:
-    return int(struct.unpack_from(">i", batch, 23)[0])
+def merged(batches: Sequence[memoryview]) -> memoryview:
+    """Returns the batch that a producer would have made of the records of these, which follow each other."""
+    builder: Any = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 30)
+    records: Iterator[Any] = itertools.chain.from_iterable(DefaultRecordBatch(bytes(batch)) for batch in batches)
+    for number, record in enumerate(records):
+        assert builder.append(number, record.timestamp, record.key, record.value, list(record.headers)) is not None
+    return memoryview(builder.build())
+
+
+def base_offset(batch: memoryview) -> int:
+    """Returns the offset of a batch's first record."""
+    return int(struct.unpack_from(">q", batch)[0])
+
+
+def last_offset(batch: memoryview) -> int:
+    """Returns the offset of a batch's last record."""
+    return base_offset(batch) + int(struct.unpack_from(">i", batch, 23)[0])
 
 
 def _fetch(connection: Connection, topic: str, partition: int, offset: int) -> bytes:

@@ -267,6 +267,10 @@ class Replication(Section):
     """How offsets are filled at which nobody may see anything: "markers" (needs ALTER on the local cluster), "transactions"
     (slower, and not safe if a broker dies in the middle), or "auto", the default: markers where the cluster allows them."""
 
+    merge_batches: Literal["auto", "off"] = "auto"
+    """Whether tiny batches are merged: "auto", the default: uncompressed ones of up to 16 records that are fetched together,
+    up to 64 KiB; records, offsets and timestamps stay as they are. "off": never, so that batches keep their bytes, too."""
+
     write_guard: Literal["auto", "off"] = "auto"
     """Whether an ACL denies everybody to write to mirror topics: "auto", the default, where the engine is a super user of the
     local cluster and so is not stopped by it; "off": never. Foreign writes are noticed in either case."""

@@ -158,6 +158,7 @@ class LinkRuntime:
                 on_metadata=partial(listeners.source_seen, self.name, direction),
                 on_retired=listeners.retired,
                 watcher=listeners.watcher,
+                merges=self._local.settings.merge_batches == "auto",
             ),
             config_sync=TopicConfigSync(source.admin, destination.admin, self._now, mirrors, listeners.store_desired),
             offset_sync=ConsumerOffsetSync(

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from clusterlink_engine.mirror.batches import Refusal
-from clusterlink_engine.mirror.partition import Action, Fail, Partition, Probe, Seed, Trim
+from clusterlink_engine.mirror.partition import Action, Appended, Fail, Partition, Probe, Seed, Trim
 from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Piece, Recode
 from clusterlink_engine.printable import printable
 from clusterlink_engine.replication.buffers import Frame
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire import records
+from clusterlink_engine.wire import merging, records
 from clusterlink_engine.wire.batch import Batch, TornBatchError, patch
 from clusterlink_engine.wire.codes import Code, appended, is_moved, name_of
 from clusterlink_engine.wire.fetch import FetchedPartition
@@ -35,6 +35,9 @@ _MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
 # Gaps are numbers only, but each one that waits costs a round trip.
 _MAX_QUEUED_PIECES = 4096
+
+# An answer for one partition with more takes some milliseconds: after it, others have their turn.
+_MANY_BATCHES = 500
 
 # Batches with more are encoded again in a thread.
 _RECODED_AT_ONCE = 500
@@ -99,7 +102,22 @@ class Cursor:
         producer_id: int,
         tenure: Tenure,
         watcher: "Watcher",
+        merges: bool = True,
     ) -> None:
+        """Begins with what the core wants read.
+
+        Args:
+            core: New.
+            topic: See the attributes; likewise all up to `tenure`.
+            topic_id: Of the mirror topic.
+            index: Of the partition.
+            source_topic: Name of the source topic.
+            source_topic_id: Its id.
+            producer_id: Of the link.
+            tenure: Of the partition's shard.
+            watcher: Told what there is to tell.
+            merges: Whether tiny batches that are fetched together are merged.
+        """
         self.core = core
         self.topic, self.topic_id, self.index = topic, topic_id, index
         self.source_topic, self.source_topic_id = source_topic, source_topic_id
@@ -124,6 +142,8 @@ class Cursor:
         self.is_sealed = False
         self._seal: Gap | None = None
         self._watcher = watcher
+        self._merges = merges
+        self._merged_until = 0  # below it batches may be merged ones
         self._stopping = False
         self._drained = asyncio.Event()
         self._queue: deque[Waiting | Filler | Gap] = deque()
@@ -186,6 +206,8 @@ class Cursor:
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
             self.apply(core.source_diverged(*answer.diverging))
+        many = len(batches) > _MANY_BATCHES
+        batches = self._merge(batches, answer.records)
         pieces = core.plan([batch.header for batch in batches], answer.aborted)
         if core.epochs_unstored:
             self._watcher.epochs_changed(self)
@@ -198,6 +220,19 @@ class Cursor:
         if core.failure is None:
             self.settled.set()
         self.offer()
+        if many:
+            await asyncio.sleep(
+                0
+            )  # an answer has many partitions: heartbeats, and what is ready to be sent, cannot wait
+
+    def _merge(self, batches: list[Batch], records: memoryview) -> list[Batch]:
+        """Merges tiny batches, which then go the way of all others: none of what follows knows a difference."""
+        if not self._merges:
+            return batches
+        merged = merging.merge(records, batches)
+        if len(merged) < len(batches):
+            self._merged_until = merged[-1].header.last_offset + 1
+        return merged
 
     def fetch_failed(self, code: int) -> None:
         """A fetch was refused for this partition: it is left out for a while."""
@@ -294,11 +329,20 @@ class Cursor:
         else:
             detail = f"{name_of(code)}, {printable(answer.message)}" if answer.message else name_of(code)
             log.info("%s-%d: a batch was not taken: %s", self.topic, self.index, detail)
-            self.apply(self.core.acknowledge(appended(code), answer.base_offset, detail))
+            self.apply(self.core.acknowledge(self._meaning(code), answer.base_offset, detail))
             self._moved(code)
         self.offer()
         self._probe_if_it_can()
         self._check_drained()
+
+    def _meaning(self, code: int) -> Appended:
+        """Answers what an error code says about a batch; that a merged one is refused says nothing about the source's own."""
+        said = appended(code)
+        if said is Appended.NO_RETRY and self.core.log_end < self._merged_until:
+            self._merges, self._merged_until = False, 0  # it may be too large for the topic's segments, for example
+            log.info("%s-%d: its batches are not merged any more", self.topic, self.index)
+            return Appended.NO
+        return said
 
     # The gap writer's side.
 

@@ -40,6 +40,7 @@ class LinkReplication:
         on_retired: Callable[[Cursor], None],
         on_metadata: Callable[[Metadata], None],
         watcher: Watcher,
+        merges: bool,
     ) -> None:
         """Makes the replication of a link.
 
@@ -54,6 +55,7 @@ class LinkReplication:
             on_retired: Told when nothing of a cursor is on its way any more.
             on_metadata: Told every reading of the read cluster's metadata.
             watcher: Told what cursors have to tell.
+            merges: Whether tiny batches are merged.
         """
         self.cluster = cluster
         max_age = value_of(link.config, "metadata.max.age.ms") / 1000
@@ -67,6 +69,7 @@ class LinkReplication:
         self._on_retired = on_retired
         self._progress = progress
         self._watcher = watcher
+        self._merges = merges
         self._limits = _limits(link)
         self._cursors: dict[str, dict[int, Cursor]] = {}
         self._retiring: dict[Cursor, asyncio.Task[None]] = {}
@@ -116,6 +119,7 @@ class LinkReplication:
                 producer_id=self._producer_id(),
                 tenure=tenure,
                 watcher=self._watcher,
+                merges=self._merges,
             )
             self._cursors.setdefault(mirror.name, {})[index] = cursor
             self._destination.add(cursor)

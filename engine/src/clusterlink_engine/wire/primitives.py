@@ -33,6 +33,42 @@ def read_varint(view: memoryview, position: int) -> tuple[int, int]:
     raise ValueError("a varint of more than five bytes")
 
 
+def signed_varint(value: int) -> bytes:
+    """Encodes a signed varint (zigzag) of up to 64 bits."""
+    return _SIGNED[value] if 0 <= value < _SMALL else varint(value << 1 ^ value >> 63)
+
+
+# Lengths, and deltas of offsets and times, are small numbers most of the time.
+_SMALL = 8192
+_SIGNED = [varint(value << 1) for value in range(_SMALL)]
+
+
+def read_signed_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Reads a signed varint of up to ten bytes; answers it and the position after it.
+
+    Raises:
+        ValueError: It has more than ten bytes.
+        IndexError: The data end before it does.
+    """
+    value = data[position]
+    if value & 0x80:
+        value &= 0x7F
+        for shift in range(7, 70, 7):
+            position += 1
+            byte = data[position]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
+            raise ValueError("a varint of more than ten bytes")
+    return value >> 1 ^ -(value & 1), position + 1
+
+
+def int64(value: int) -> int:
+    """Answers a sum or difference as Java's arithmetic has it: readers and writers of timestamps wrap around alike."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
 def compact_string(value: str) -> bytes:
     """Encodes a string with its length + 1 before it."""
     data = value.encode()

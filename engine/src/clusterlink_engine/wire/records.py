@@ -11,7 +11,7 @@ from functools import lru_cache
 from clusterlink_engine.mirror.batches import DELETE_HORIZON_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, BatchHeader
 from clusterlink_engine.wire.batch import CODEC_BITS, HEADER_BYTES, Batch, TornBatchError, crc32c
 from clusterlink_engine.wire.compression import ZSTD, CompressionError, compress, decompress
-from clusterlink_engine.wire.primitives import varint
+from clusterlink_engine.wire.primitives import int64, read_signed_varint, signed_varint
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")  # from the base offset to the record count
 _PREFIX_BYTES = 12
@@ -53,10 +53,10 @@ def recode(batch: Batch, first: int) -> list[Batch]:
         position = 0
         last = header.base_offset - 1
         for _ in range(header.records):
-            length, position = _read_varint(data, position)
+            length, position = read_signed_varint(data, position)
             end = position + length
-            timestamp_delta, rest = _read_varint(data, position + 1)
-            offset_delta, rest = _read_varint(data, rest)
+            timestamp_delta, rest = read_signed_varint(data, position + 1)
+            offset_delta, rest = read_signed_varint(data, rest)
             offset = header.base_offset + offset_delta
             if length < 0 or end > len(data) or rest > end or not last < offset <= header.last_offset:
                 raise ValueError(f"the record at {position} is impossible")
@@ -64,7 +64,7 @@ def recode(batch: Batch, first: int) -> list[Batch]:
             if offset >= first:
                 if not runs or runs[-1].end != offset:
                     runs.append(_Run(offset))
-                timestamp = append_time if append_time is not None else _int64(base_timestamp + timestamp_delta)
+                timestamp = append_time if append_time is not None else int64(base_timestamp + timestamp_delta)
                 runs[-1].add(data[position : position + 1], timestamp, data[rest:end])
             position = end
         if position != len(data):
@@ -106,8 +106,8 @@ class _Run:
         newest = max(timestamp for _, timestamp, _ in self._records)
         data = bytearray()
         for delta, (flags, timestamp, rest) in enumerate(self._records):
-            deltas = _varint(_int64(timestamp - base)) + _varint(delta)
-            data += _varint(1 + len(deltas) + len(rest))
+            deltas = signed_varint(int64(timestamp - base)) + signed_varint(delta)
+            data += signed_varint(1 + len(deltas) + len(rest))
             data += flags
             data += deltas
             data += rest
@@ -133,11 +133,11 @@ def tombstones(first: int, count: int, key: bytes, timestamp: int) -> Batch:
 
 @lru_cache(maxsize=16)
 def _tombstones(count: int, key: bytes) -> bytes:
-    rest = _varint(len(key)) + key + _varint(-1) + _varint(0)  # key, no value, no headers
+    rest = signed_varint(len(key)) + key + signed_varint(-1) + signed_varint(0)  # key, no value, no headers
     data = bytearray()
     for delta in range(count):
-        deltas = _varint(0) + _varint(delta)
-        data += _varint(1 + len(deltas) + len(rest)) + b"\0" + deltas + rest
+        deltas = signed_varint(0) + signed_varint(delta)
+        data += signed_varint(1 + len(deltas) + len(rest)) + b"\0" + deltas + rest
     return compress(ZSTD, data)
 
 
@@ -154,11 +154,8 @@ def _batch(
     packed = data if compressed else compress(attributes & CODEC_BITS, data)
     size = HEADER_BYTES + len(packed)
     view = memoryview(bytearray(size))
-    _HEADER.pack_into(
-        view, 0, 0, size - _PREFIX_BYTES, -1, 2, 0, attributes, count - 1, base_timestamp, newest, -1, -1, -1, count
-    )
     view[HEADER_BYTES:] = packed
-    _CRC.pack_into(view, _CRC_AT, crc32c(view[_ATTRIBUTES_AT:]))
+    write_header(view, count, attributes, base_timestamp, newest)
     header = BatchHeader(
         base_offset=first,
         last_offset=first + count - 1,
@@ -174,32 +171,16 @@ def _batch(
     return Batch(header, view)
 
 
-def _varint(value: int) -> bytes:
-    """Encodes a signed varint of up to 64 bits."""
-    return varint(value << 1 ^ value >> 63)
+def write_header(view: memoryview, count: int, attributes: int, base_timestamp: int, newest: int) -> None:
+    """Writes the header before the records of a batch, to be patched: base offset 0, without a producer.
 
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Reads a signed varint of up to ten bytes; answers it and the position after it.
-
-    Raises:
-        ValueError: It has more than ten bytes.
-        IndexError: The data end before it does.
+    Args:
+        view: The whole batch; its records are there.
+        count: Of its records, which have no holes.
+        attributes: Of the batch.
+        base_timestamp: To which the records' timestamps are relative, in milliseconds.
+        newest: The largest timestamp of the records.
     """
-    value = data[position]
-    if value & 0x80:
-        value &= 0x7F
-        for shift in range(7, 70, 7):
-            position += 1
-            byte = data[position]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-        else:
-            raise ValueError("a varint of more than ten bytes")
-    return value >> 1 ^ -(value & 1), position + 1
-
-
-def _int64(value: int) -> int:
-    """Answers a sum or difference of timestamps as Java's arithmetic has it: readers and writers wrap around alike."""
-    return (value + 2**63) % 2**64 - 2**63
+    length = len(view) - _PREFIX_BYTES
+    _HEADER.pack_into(view, 0, 0, length, -1, 2, 0, attributes, count - 1, base_timestamp, newest, -1, -1, -1, count)
+    _CRC.pack_into(view, _CRC_AT, crc32c(view[_ATTRIBUTES_AT:]))
