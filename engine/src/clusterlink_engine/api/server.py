@@ -26,7 +26,7 @@ from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.control.write_guard import WriteGuard
-from clusterlink_engine.errors import ClusterlinkError, InvalidArgumentError, NotLeadingError
+from clusterlink_engine.errors import ClusterlinkError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
 from clusterlink_engine.settings import Api, Limits, SettingsError, parse_address
 from clusterlink_proto import rpc, v1
