@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_the_secret_of_a_client_is_changed_in_place(
     )
     assert blamed(error) == "sasl = {"
     assert WRONG not in refused.output
+    time.sleep(1.1)  # an endpoint that has refused is asked again after a second, not before
     try:
         server.clients["mirror"] = WRONG
         terraform.step(config(2), {LINK: "update"})

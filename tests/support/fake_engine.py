@@ -320,6 +320,7 @@ class FakeEngine:
                 held_by_open_transaction=True,
                 offsets_filled=3,
                 offsets_lost=1,
+                lag_ms=1500,
             )
         return topic
 

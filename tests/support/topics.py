@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -101,7 +101,11 @@ def exists(bootstrap: str, topic: str) -> bool:
 
 
 def delete(bootstrap: str, topic: str) -> None:
-    """Deletes a topic and waits until it is gone."""
+    """Deletes a topic, if it is there, and waits until it is gone."""
     client = admin(bootstrap)
-    client.delete_topics([topic])[topic].result(_TIMEOUT)
+    try:
+        client.delete_topics([topic])[topic].result(_TIMEOUT)
+    except KafkaException as error:  # a broker lists for a moment what was deleted just now
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
     wait_until(lambda: not exists(bootstrap, topic), _TIMEOUT, f"{topic} to be gone")

@@ -318,6 +318,7 @@ def test_details_of_partitions_are_in_the_data_source(terraform: Terraform, fake
             "log_end_offset": 5,
             "source_high_watermark": 7,
             "lag": 2,
+            "lag_seconds": 1.5,
             "source_last_stable_offset": 6,
             "held_by_open_transaction": True,
             "offsets_filled": 3,

@@ -5,7 +5,9 @@ import pytest
 from clusterlink_engine.control.orders import Order, Report
 from clusterlink_engine.replication.status import PartitionStatus
 
-STATUS = PartitionStatus("COPYING", 0, 7, 0, 7, 9, 7, True, False, True, True, 0, 3, True, 0, -1, -1, 12, False)
+STATUS = PartitionStatus(
+    "COPYING", 0, 7, 0, 7, 9, 7, True, False, True, True, 0, 3, True, 0, -1, -1, 12, False, 1_700_000_000_000
+)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One conversion for each message of `clusterlink.v1`."""
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -439,6 +440,7 @@ def _partition(index: int, now: MirrorNow) -> v1.MirrorPartition:
         source_high_watermark=-1,
         source_last_stable_offset=-1,
         lag=-1,
+        lag_ms=-1,
         state="STOPPED",
         offsets_lost=now.lost_offsets.get(index, 0),
     )
@@ -451,6 +453,7 @@ def _partition(index: int, now: MirrorNow) -> v1.MirrorPartition:
         message.source_high_watermark = status.source_high_watermark
         if status.log_end >= 0 and status.source_high_watermark >= 0:
             message.lag = max(status.source_high_watermark - status.log_end, 0)
+            message.lag_ms = max(time.time_ns() // 1_000_000 - status.behind_since, 0) if status.behind_since else 0
     if failure is not None:
         message.state = Phase.FAILED.value
         message.error, message.error_message = failure.error, failure.message

@@ -1,5 +1,6 @@
 """The metrics of what this process does."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -54,6 +55,11 @@ def _partitions(plane: Plane, view: View) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "clusterlink_mirror_lag_offsets", "Offsets that the source has and the mirror has not.", labels=_PARTITION
     )
+    behind = GaugeMetricFamily(
+        "clusterlink_mirror_lag_seconds",
+        "For how long the source has had what the mirror has not, as far as this process has seen.",
+        labels=_PARTITION,
+    )
     end = GaugeMetricFamily(
         "clusterlink_mirror_log_end_offset", "One past the mirror's last offset.", labels=_PARTITION
     )
@@ -82,9 +88,12 @@ def _partitions(plane: Plane, view: View) -> Iterator[Metric]:
         labels = [mirror.link, topic, str(index)]
         if status.log_end >= 0 and status.source_high_watermark >= 0:
             lag.add_metric(labels, max(status.source_high_watermark - status.log_end, 0))
+            behind.add_metric(
+                labels, max(time.time() - status.behind_since / 1000, 0.0) if status.behind_since else 0.0
+            )
         end.add_metric(labels, status.log_end)
         held.add_metric(labels, int(status.is_held))
         failed.add_metric(labels, int(status.has_failed))
         filled.add_metric(labels, status.offsets_filled)
         lost.add_metric(labels, view.progress(topic, mirror.topic_id, index).lost_offsets)
-    yield from (lag, end, held, failed, filled, lost)
+    yield from (lag, behind, end, held, failed, filled, lost)

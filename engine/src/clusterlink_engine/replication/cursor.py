@@ -5,6 +5,7 @@ It carries out what the core decides, and holds the pieces that were fetched and
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from clusterlink_engine.mirror.partition import Action, Appended, Fail, Partitio
 from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Piece, Recode
 from clusterlink_engine.printable import printable
 from clusterlink_engine.replication.buffers import Frame
+from clusterlink_engine.replication.lag import Lag
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import merging, records
@@ -141,6 +143,7 @@ class Cursor:
         self.was_sought = self.was_placed = False
         self.is_sealed = False
         self._seal: Gap | None = None
+        self.lag = Lag()
         self._watcher = watcher
         self._merges = merges
         self._merged_until = 0  # below it batches may be merged ones
@@ -203,6 +206,7 @@ class Cursor:
         self._fetch_backoff.reset()
         self.fetch_error = 0
         core = self.core
+        self.lag.seen(time.time_ns() // 1_000_000, answer.high_watermark)
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
             self.apply(core.source_diverged(*answer.diverging))

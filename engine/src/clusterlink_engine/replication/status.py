@@ -29,6 +29,8 @@ class PartitionStatus(NamedTuple):
         hold_at: Nothing that ends above this offset is written; -1 for no such limit.
         waits_at: The end of what would be written next, if only `hold_at` forbids it; -1 otherwise.
         is_sealed: Whether the last offset that the link will ever write is written.
+        behind_since: When the source was first seen to have what the mirror has not, in milliseconds since 1970; 0 if it has
+            no such thing.
     """
 
     phase: str
@@ -50,6 +52,7 @@ class PartitionStatus(NamedTuple):
     hold_at: int
     waits_at: int
     is_sealed: bool
+    behind_since: int
 
     @property
     def is_copying(self) -> bool:
@@ -86,4 +89,5 @@ def status_of(cursor: Cursor) -> PartitionStatus:
         hold_at=-1 if core.hold_at is None else core.hold_at,
         waits_at=-1 if waits_at is None else waits_at,
         is_sealed=cursor.is_sealed,
+        behind_since=cursor.lag.since(core.log_end),
     )

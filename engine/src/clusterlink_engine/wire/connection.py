@@ -190,13 +190,15 @@ class Connection:
             raise ClusterTimeoutError(
                 f"{address} did not accept a connection within {timeout:g} s.", side=side
             ) from error
+        except ssl.SSLError as error:  # of which some are ValueErrors
+            raise explained(error, address, side) from error
         except (socket.gaierror, ValueError) as error:  # the latter for what can be no name at all
             reason = getattr(error, "strerror", None) or "it is no host name"
             raise UnresolvableBootstrapError(
                 f"The name in {address} cannot be resolved: {reason}.", side=side
             ) from error
         except OSError as error:
-            if tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError):
+            if tls is not None and isinstance(error, ConnectionResetError):
                 raise explained(error, address, side) from error
             reason = error.strerror or str(error)
             raise ClusterUnavailableError(f"{address} cannot be reached: {reason}.", side=side) from error

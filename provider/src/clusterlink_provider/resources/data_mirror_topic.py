@@ -20,6 +20,10 @@ _PARTITION: Final = {
         "Next offset of the source that is safe there; null while not known.", cty.NUMBER
     ),
     "lag": computed("Records that the mirror has not got yet; null while not known.", cty.NUMBER),
+    "lag_seconds": computed(
+        "For how many seconds the source has had what the mirror has not, as far as the engine has seen; null while not known.",
+        cty.NUMBER,
+    ),
     "source_last_stable_offset": computed(
         "Offset up to which the source's transactions are decided; null while not known.", cty.NUMBER
     ),
@@ -67,6 +71,7 @@ class MirrorTopicDataSource:
             "source_topic_id": computed("Id of the source topic on the remote cluster.", cty.STRING),
             "config": computed("Settings of the mirror topic that were set by its owner.", cty.map_of(cty.STRING)),
             "lag": computed("Records that the mirror topic has not got yet; null while not known.", cty.NUMBER),
+            "lag_seconds": computed("The longest `lag_seconds` of a partition; null while not known.", cty.NUMBER),
             "partitions": computed_objects("The partitions, by number.", _PARTITION),
         },
     )
@@ -81,14 +86,16 @@ class MirrorTopicDataSource:
             )
         state = mirror_topic_convert.from_message(topic, {})
         partitions = [_partition(item) for item in topic.partitions]
-        lags = [item["lag"] for item in partitions]
+        lags = [item.lag for item in topic.partitions]
+        times = [item.lag_ms for item in topic.partitions]
         return {
             "link": link,
             "name": name,
             **summary(topic),
             **{key: state[key] for key in ("replication_factor", "source_topic_id", "config")},
             "state_detail": topic.state_detail or None,
-            "lag": None if not lags or None in lags else sum(lags),
+            "lag": sum(lags) if lags and min(lags) >= 0 else None,
+            "lag_seconds": _seconds(max(times)) if times and min(times) >= 0 else None,
             "partitions": partitions,
         }
 
@@ -100,6 +107,7 @@ def _partition(item: v1.MirrorPartition) -> dict[str, Value]:
         "log_end_offset": _known(item.log_end_offset),
         "source_high_watermark": _known(item.source_high_watermark),
         "lag": _known(item.lag),
+        "lag_seconds": _seconds(item.lag_ms),
         "source_last_stable_offset": _known(item.source_last_stable_offset),
         "held_by_open_transaction": item.held_by_open_transaction,
         "offsets_filled": item.offsets_filled,
@@ -111,3 +119,7 @@ def _partition(item: v1.MirrorPartition) -> dict[str, Value]:
 
 def _known(number: int) -> int | None:
     return None if number < 0 else number
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return None if milliseconds < 0 else milliseconds / 1000

@@ -42,7 +42,12 @@ def fail_over_link(session: Session, link: str, deadline: float) -> None:
     Raises:
         DiagnosticError: The engine refuses; or one is not STOPPED in time. Those that are stay so.
     """
+    is_again = False
     while live := [topic for topic in session.client.list_mirror_topics(link) if not _is_stopped(topic)]:
+        # A list that is never empty, whatever became of the topics in it, has an end too.
+        if is_again and (time.monotonic() >= deadline or session.client.pause(_LOOK_SECONDS)):
+            _require_stopped(live[0])
+        is_again = True
         for topic in live:
             _begin(session, topic, deadline)
         for topic in live:

@@ -1298,6 +1298,7 @@ class MirrorPartition(google.protobuf.message.Message):
     HELD_BY_OPEN_TRANSACTION_FIELD_NUMBER: builtins.int
     OFFSETS_FILLED_FIELD_NUMBER: builtins.int
     OFFSETS_LOST_FIELD_NUMBER: builtins.int
+    LAG_MS_FIELD_NUMBER: builtins.int
     partition: builtins.int
     log_start_offset: builtins.int
     """First offset of the mirror's log; -1 while not known."""
@@ -1319,6 +1320,10 @@ class MirrorPartition(google.protobuf.message.Message):
     """Offsets that were filled because nobody may see anything there, since this engine process copies the partition."""
     offsets_lost: builtins.int
     """Offsets that the source deleted before they were mirrored."""
+    lag_ms: builtins.int
+    """For how long the source has had what the mirror has not, in milliseconds, as far as the process that mirrors it has seen; 0
+    if it has not, -1 while not known.
+    """
     def __init__(
         self,
         *,
@@ -1334,8 +1339,9 @@ class MirrorPartition(google.protobuf.message.Message):
         held_by_open_transaction: builtins.bool = ...,
         offsets_filled: builtins.int = ...,
         offsets_lost: builtins.int = ...,
+        lag_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "error_message", b"error_message", "held_by_open_transaction", b"held_by_open_transaction", "lag", b"lag", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "offsets_filled", b"offsets_filled", "offsets_lost", b"offsets_lost", "partition", b"partition", "source_high_watermark", b"source_high_watermark", "source_last_stable_offset", b"source_last_stable_offset", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "error_message", b"error_message", "held_by_open_transaction", b"held_by_open_transaction", "lag", b"lag", "lag_ms", b"lag_ms", "log_end_offset", b"log_end_offset", "log_start_offset", b"log_start_offset", "offsets_filled", b"offsets_filled", "offsets_lost", b"offsets_lost", "partition", b"partition", "source_high_watermark", b"source_high_watermark", "source_last_stable_offset", b"source_last_stable_offset", "state", b"state"]) -> None: ...
 
 global___MirrorPartition = MirrorPartition
 
