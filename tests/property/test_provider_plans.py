@@ -109,7 +109,7 @@ def test_links(engine: FakeEngine, examples: int) -> None:
         assert engine.links == {}
 
     run()
-    _check_counts(counts, least=examples // 8)
+    _check_counts(counts, least=10)
     assert counts["failed over"] >= 1, counts
 
 
