@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from clusterlink_engine.mirror.batches import Refusal
-from clusterlink_engine.mirror.partition import Action, Appended, Fail, Partition, Probe, Seed, Trim
+from clusterlink_engine.mirror.partition import Action, Appended, Fail, Partition, Phase, Probe, Seed, Trim
 from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Piece, Recode
 from clusterlink_engine.printable import printable
 from clusterlink_engine.replication.buffers import Frame
@@ -232,6 +232,8 @@ class Cursor:
     def _merge(self, batches: list[Batch], records: memoryview) -> list[Batch]:
         """Merges tiny batches, which then go the way of all others: none of what follows knows a difference."""
         if not self._merges:
+            if self.core.phase is Phase.COPYING:  # again: everything that was on its way is answered
+                self._merged_until = 0
             return batches
         merged = merging.merge(records, batches)
         if len(merged) < len(batches):
@@ -343,8 +345,10 @@ class Cursor:
         """Answers what an error code says about a batch; that a merged one is refused says nothing about the source's own."""
         said = appended(code)
         if said is Appended.NO_RETRY and self.core.log_end < self._merged_until:
-            self._merges, self._merged_until = False, 0  # it may be too large for the topic's segments, for example
-            log.info("%s-%d: its batches are not merged any more", self.topic, self.index)
+            # It may be too large for the topic's segments, for example. So may be others that are on their way.
+            if self._merges:
+                self._merges = False
+                log.info("%s-%d: its batches are not merged any more", self.topic, self.index)
             return Appended.NO
         return said
 
