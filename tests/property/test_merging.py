@@ -162,8 +162,9 @@ def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes]) ->
         assert all(may_join(one, other) for one, other in itertools.pairwise(own))
         records = [record for one in own for record in seen_by_kafka_python(one)]
         assert seen_by_kafka_python(batch) == records
-        by_second = [record for one in own for record in seen_by_kio(one)]
-        assert seen_by_kio(batch) == by_second
+        if all(record.timestamp >= 0 for record in records):  # kio refuses to read earlier times, such as -1 for none
+            by_second = [record for one in own for record in seen_by_kio(one)]
+            assert seen_by_kio(batch) == by_second
         expected = encoded(records, leader_epoch=-1)
         assert bytes(batch.view[21:43]) == expected[21:43]  # attributes, last delta, both timestamps
         assert bytes(batch.view[57:]) == expected[57:]
