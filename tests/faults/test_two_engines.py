@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -247,3 +248,47 @@ def test_an_engine_started_twice_by_mistake_works_and_listens_when_the_other_one
     wait_until(lambda: bool(first.shards()), 30, "the other process to listen there")
     _write(source_cluster, topic_name, 2)
     _assert_exact(source_cluster, destination_cluster, topic_name)
+
+
+def test_processes_of_several_machines_share_the_work_and_the_calls(
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    tmp_path: Path,
+) -> None:
+    """They do not see each other's sockets, and meet over TLS. The one that leads is killed; one without `peers` waits."""
+    authority = Authority("peers")
+
+    def on_a_machine(name: str, state_topic: str = "") -> EngineProcess:
+        issued = authority.issue(name, "127.0.0.1")
+        files = {"certificate_file": issued.certificate, "key_file": issued.key, "ca_file": authority.pem}
+        with tempfile.TemporaryDirectory(prefix="cl-") as directory:  # a path of a socket is short
+            for file, text in files.items():
+                (tmp_path / f"{name}-{file}").write_text(text)
+            tls = {file: tmp_path / f"{name}-{file}" for file in files}
+            settings = {"api": {"peer_directory": directory}, "peers": {"listen": "127.0.0.1:0", "tls": tls}}
+            return start_engine(state_topic=state_topic, settings=settings)  # then its socket is nowhere to be found
+
+    topics.create(source_cluster.bootstrap_servers, topic_name, partitions=PARTITIONS)
+    first = on_a_machine("first")
+    first.create_link("link", source_cluster.bootstrap_servers)
+    second = on_a_machine("second", first.state_topic)
+    second.create_mirror("link", topic_name)  # passed on to the one that leads
+    first.wait_for_shares(second)
+    _write(source_cluster, topic_name, 1)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    idle = start_engine(state_topic=first.state_topic, wait=False)
+    wait_until(lambda: "cannot be reached from here" in idle.log(), 30, "one without peers to say so")
+    first.kill()
+    _write(source_cluster, topic_name, 2)
+    second.wait_for_shares()
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    third = on_a_machine("third", first.state_topic)
+    second.wait_for_shares(third)
+    third.pause(topic_name)
+    assert second.state(topic_name) == "PAUSED"
+    third.resume(topic_name)
+    _write(source_cluster, topic_name, 3)
+    _assert_exact(source_cluster, destination_cluster, topic_name)
+    assert idle.pid not in second.shards()

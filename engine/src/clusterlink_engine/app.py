@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from clusterlink_engine import __version__
 from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.api.meeting import Meeting
 from clusterlink_engine.api.peers import Following, Peers
 from clusterlink_engine.api.server import Engine, Server
 from clusterlink_engine.control.allocation import NAME as ALLOCATION
@@ -134,7 +135,8 @@ class _Running:
         self._leads_now = asyncio.Event()
         self._leaving = False
         self._peers = Peers()
-        self._server = Server(settings.api, self._peers, self._leader)
+        self._meeting = Meeting(settings.api.peer_directory, settings.peers)
+        self._server = Server(settings.api, self._meeting, self._peers, self._leader)
 
         admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
         self._topics = Topics(self._cluster, admin, settings.state.topic)
@@ -157,7 +159,7 @@ class _Running:
         self._plane = Plane(self._make_runtime, self._lease, gaps, self._tasks)
         self._watch = Watch(self._plane, self._tasks)
         self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
-        self._following = Following(self._plane, self._about, lambda: self._leaving)
+        self._following = Following(self._plane, self._meeting.open, self._about, lambda: self._leaving)
 
     @classmethod
     async def start(
@@ -180,7 +182,7 @@ class _Running:
         self._membership = Membership(
             self._cluster,
             f"clusterlink-{settings.state.topic}",
-            Member(socket.gethostname(), os.getpid(), self._server.peer_address),
+            Member(socket.gethostname(), os.getpid(), self._meeting.socket, self._meeting.address),
             self._session_seconds,
             self._end,
             lease=self._lease,
@@ -234,6 +236,7 @@ class _Running:
         while not self._membership.leads:
             address = self._leader()
             if not address:
+                self._tell_of_a_leader_out_of_reach(standing)
                 standing = await self._membership.change(standing)
                 continue
             following = asyncio.ensure_future(self._following.follow(address))
@@ -253,6 +256,16 @@ class _Running:
                 raise ended
             await backoff.wait()
         await self._lead()
+
+    @staticmethod
+    def _tell_of_a_leader_out_of_reach(standing: Standing) -> None:
+        leader = standing.members.get(standing.leader)
+        if leader is not None:
+            log.warning(
+                "the engine process that leads, on %s, cannot be reached from here: this one stands by. On one machine "
+                "processes need the same api.peer_directory, on several `peers` on both sides.",
+                leader.host,
+            )
 
     async def _lead(self) -> None:
         """Claims the state, and leads from now on."""
@@ -388,10 +401,10 @@ class _Running:
         return Report(self._membership.member_id, socket.gethostname(), os.getpid(), identity())
 
     def _leader(self) -> str:
-        """Answers the address of the process that leads; empty if that is not known, or on another machine."""
+        """Answers the place of another process that leads; empty if that is not known, or not to be reached from here."""
         standing = self._membership.standing
         leader = standing.members.get(standing.leader)
-        return leader.address if leader is not None and leader.host == socket.gethostname() else ""
+        return self._meeting.place_of(leader) if leader is not None and not self._membership.leads else ""
 
     async def stop(self) -> None:
         """Stops in an order in which nothing is cut off that could still be finished."""

@@ -197,6 +197,50 @@ class Api(Section):
         return value
 
 
+class PeerTls(Section):
+    """How processes on several machines know each other. Files are PEM, and are read again when they change."""
+
+    certificate_file: Path
+    """What this process shows, whether it is called or calls: a certificate for its name in `peers.advertised`."""
+
+    key_file: Path
+    """Its private key, not encrypted."""
+
+    ca_file: Path
+    """Whoever has a certificate of these authorities is taken for a process of this engine, and is told the secrets of links:
+    use authorities that sign nothing else."""
+
+
+class Peers(Section):
+    """How processes on other machines reach this one. Those of this machine need nothing of it."""
+
+    listen: str = ""
+    """Address `host:port`, which others can reach and nobody but the engine's processes may use; needs `peers.tls`. The first
+    free one of 64 ports from this one on is taken, for several processes of a machine; port 0 takes any. Default: none, and
+    processes of other machines stand by."""
+
+    advertised: str = ""
+    """Name or address that the others reach it by, without a port. Default: the host of `peers.listen`."""
+
+    tls: PeerTls | None = None
+    """Needed with `peers.listen`."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            parse_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _is_protected(self) -> Self:
+        if self.listen and self.tls is None:
+            raise ValueError("tls is missing: what listens here is told the secrets of links")
+        if self.listen and not self.advertised and parse_address(self.listen)[0] in ("0.0.0.0", "::"):  # noqa: S104
+            raise ValueError(f"advertised is missing: {self.listen} is no address that others can connect to")
+        return self
+
+
 class Http(Section):
     """What is read over HTTP: /metrics in Prometheus' text format, /healthz, and /readyz (200 while there are shards)."""
 
@@ -285,6 +329,7 @@ class Settings(Section):
 
     local_cluster: LocalCluster
     api: Api = Api()
+    peers: Peers = Peers()
     http: Http = Http()
     limits: Limits = Limits()
     state: State = State()

@@ -4,7 +4,6 @@ Callers are those of users: `open_channel`, as command line and provider use it.
 """
 
 import asyncio
-import os
 import socket
 import stat
 import tempfile
@@ -21,10 +20,12 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clusterlink_engine.api.access import METHODS, hash_of
+from clusterlink_engine.api.meeting import Meeting
 from clusterlink_engine.api.peers import Peers
 from clusterlink_engine.api.server import Server
 from clusterlink_engine.errors import InvalidArgumentError
 from clusterlink_engine.settings import Api, Role, SettingsError
+from clusterlink_engine.settings import Peers as PeerSettings
 from clusterlink_proto import v1
 from clusterlink_proto.channel import CredentialsError, Tls, open_channel, why_refused
 from clusterlink_proto.rpc import Stub
@@ -39,11 +40,16 @@ _OWN = {
 }
 
 
+def made(api: Api) -> Server:
+    """A server of a process that knows nobody who leads."""
+    return Server(api, Meeting(api.peer_directory, PeerSettings()), Peers(), lambda: "")
+
+
 @asynccontextmanager
 async def serving(directory: Path, **settings: Any) -> AsyncIterator[Server]:
     """A server that listens, by the settings of `api`; its address is `server.address`."""
     api = Api.model_validate({"listen": "127.0.0.1:0", "peer_directory": str(directory), **settings})
-    server = Server(api, Peers(), lambda: "")
+    server = made(api)
     await server.start()
     try:
         await server.listen()
@@ -295,7 +301,7 @@ def test_files_that_cannot_be_used_are_refused_by_key(pki: Pki, file: str, conte
     else:
         (pki.directory / file).write_text(content)
     with pytest.raises(SettingsError) as caught:
-        Server(Api.model_validate({"tls": pki.files(clients=True)}), Peers(), lambda: "")
+        made(Api.model_validate({"tls": pki.files(clients=True)}))
     assert str(caught.value).startswith(f"{key}: ")
     assert "\n" not in str(caught.value)
 
@@ -311,7 +317,7 @@ async def test_a_socket_is_for_its_user_alone(directory: Path) -> None:
     path = directory / "api.sock"
     leave_socket(path)
     api = Api(listen=f"unix://{path}", peer_directory=str(directory))
-    second = Server(api, Peers(), lambda: "")
+    second = made(api)
     async with serving(directory, listen=api.listen) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_ISSOCK(path.stat().st_mode)
@@ -323,22 +329,6 @@ async def test_a_socket_is_for_its_user_alone(directory: Path) -> None:
     assert await asked(api.listen) == ADMITTED
     await second.stop()
     assert not path.exists()
-
-
-async def test_processes_find_each_other_where_only_their_user_may_look(directory: Path) -> None:
-    """The socket is where no other user can enter; it answers without a token, since who asks there has asked for one."""
-    private = directory / f"clusterlink-{os.getuid()}"
-    private.mkdir(mode=0o700)
-    leave_socket(private / "1-dead.sock")
-    async with serving(directory, tokens=known(Role.ADMIN)) as server:
-        path = Path(server.peer_address.removeprefix("unix:"))
-        assert path.parent == private
-        assert list(private.iterdir()) == [path], "sockets of dead processes go"
-        assert await asked(server.peer_address) == ADMITTED
-    private.chmod(0o755)
-    with pytest.raises(SettingsError, match=r"api\.peer_directory: .* only this user may enter"):
-        async with serving(directory):
-            pass
 
 
 async def test_nothing_else_is_listened_on(directory: Path) -> None:

@@ -23,16 +23,6 @@ from clusterlink_engine.store.records import decode, encode, key_of
 
 log = logging.getLogger(__name__)
 
-# A record of a link or topic is small; a snapshot holds all of them.
-PEER_OPTIONS = [
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.max_receive_message_length", 256 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 4000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
-
 _SERVICE = "clusterlink.peers.Work"
 _WORK, _STORE = "Work", "Store"
 _REPORT_SECONDS = 0.3
@@ -119,28 +109,36 @@ async def _read(requests: AsyncIterator[bytes], workforce: Workforce) -> None:
 class Following:
     """The side of a process that does not lead: it reports, and does what it is told."""
 
-    def __init__(self, plane: Plane, about: Callable[[], Report], is_leaving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        open_channel: Callable[[str], aio.Channel],
+        about: Callable[[], Report],
+        is_leaving: Callable[[], bool],
+    ) -> None:
         """Prepares.
 
         Args:
             plane: Of this process.
+            open_channel: Opens one to the process at a place.
             about: Answers who this process is now.
             is_leaving: Tells whether it wants to end.
         """
         self._plane = plane
+        self._open_channel = open_channel
         self._about = about
         self._is_leaving = is_leaving
         self._channel: aio.Channel | None = None
         self._told: dict[Key, PartitionStatus] = {}
 
-    async def follow(self, address: str) -> None:
-        """Works for the process at an address until the connection breaks.
+    async def follow(self, place: str) -> None:
+        """Works for the process at a place until the connection breaks.
 
         Raises:
             NotLeadingError: It broke; what this process has it keeps while its lease holds.
         """
         self._told = {}
-        async with aio.insecure_channel(address, options=PEER_OPTIONS) as channel:
+        async with self._open_channel(place) as channel:
             self._channel = channel
             work = channel.stream_stream(f"/{_SERVICE}/{_WORK}", request_serializer=_same, response_deserializer=_same)
             stream = work(self._reports(), metadata=((_VERSION, __version__),))

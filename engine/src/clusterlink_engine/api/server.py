@@ -14,9 +14,11 @@ from grpc_reflection.v1alpha import reflection
 
 from clusterlink_engine.api import convert
 from clusterlink_engine.api.admission import Admission
+from clusterlink_engine.api.certificates import Certificates
 from clusterlink_engine.api.errors import code_of, details_of
-from clusterlink_engine.api.listening import Certificates, add_address, peer_address
-from clusterlink_engine.api.peers import PEER_OPTIONS, Peers
+from clusterlink_engine.api.listening import add_address
+from clusterlink_engine.api.meeting import Meeting
+from clusterlink_engine.api.peers import Peers
 from clusterlink_engine.control.links import Links
 from clusterlink_engine.control.mirrors import MirrorTopics
 from clusterlink_engine.control.plane import Plane
@@ -28,7 +30,7 @@ from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.control.write_guard import WriteGuard
 from clusterlink_engine.errors import ClusterlinkError, NotLeadingError
 from clusterlink_engine.model.resources import Link, MirrorTopic, Phase
-from clusterlink_engine.settings import Api, Limits, SettingsError, parse_address
+from clusterlink_engine.settings import Api, Limits, parse_address
 from clusterlink_proto import rpc, v1
 
 log = logging.getLogger(__name__)
@@ -70,22 +72,23 @@ class Server:
 
     Attributes:
         address: `host:port` or socket for users, once it listens there.
-        peer_address: The socket for other processes, once started.
     """
 
-    def __init__(self, api: Api, peers: Peers, leader: Callable[[], str]) -> None:
+    def __init__(self, api: Api, meeting: Meeting, peers: Peers, leader: Callable[[], str]) -> None:
         """Prepares.
 
         Args:
             api: Where users call, and who may.
-            peers: What other processes call.
-            leader: Answers the address of the process that leads; empty if none does.
+            meeting: Where other processes call.
+            peers: What they call.
+            leader: Answers the place of another process that leads; empty if none does.
 
         Raises:
             SettingsError: A certificate cannot be used.
         """
-        self.address = self.peer_address = ""
+        self.address = ""
         self._api = api
+        self._meeting = meeting
         self._certificates = Certificates(api.tls) if api.tls is not None else None
         self._peers = peers
         self._leader = leader
@@ -94,23 +97,18 @@ class Server:
         self._for_users: aio.Server | None = None
         self._for_processes: aio.Server | None = None
         self._refuses = False
-        self._channels: dict[str, aio.Channel] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined] # the stubs lack it
 
     async def start(self) -> None:
-        """Begins to answer other processes: those of this user, which have asked their callers who they are.
+        """Begins to answer other processes, which have asked their callers who they are.
 
         Raises:
-            SettingsError: There is no place for a socket of this user alone.
+            SettingsError: They cannot meet as the settings say.
         """
         server = self._for_processes = self._make()
         server.add_generic_rpc_handlers((self._peers.handler(),))
-        self.peer_address = peer_address(self._api.peer_directory)
-        try:
-            server.add_insecure_port(self.peer_address)
-        except RuntimeError as error:
-            raise SettingsError(f"api.peer_directory: no socket can be made at {self.peer_address}") from error
+        self._meeting.listen(server)
         await server.start()
 
     async def listen(self) -> None:
@@ -160,7 +158,7 @@ class Server:
             *(server.stop(0) for server in (self._for_users, self._for_processes) if server is not None)
         )
         await asyncio.gather(*self._running, return_exceptions=True)
-        await asyncio.gather(*(channel.close(None) for channel in self._channels.values()))
+        await self._meeting.close()
 
     def _make(self, *, interceptors: Sequence[Admission] = (), options: Sequence[tuple[str, int]] = ()) -> aio.Server:
         server = aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0), *options])
@@ -340,13 +338,12 @@ class Server:
     async def _forward(self, service: str, method: str, request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
         leader = self._leader()
         was_forwarded = any(key == _FORWARDED for key, _ in context.invocation_metadata() or ())
-        if not leader or leader == self.peer_address or was_forwarded:
-            error = NotLeadingError("No engine process leads at the moment; try again in a few seconds.")
+        try:
+            if not leader or was_forwarded:
+                raise NotLeadingError("No engine process leads at the moment; try again in a few seconds.")
+            stub = rpc.Stub(self._meeting.channel(leader), v1.DESCRIPTOR, service)
+        except NotLeadingError as error:
             await context.abort(code_of(error), str(error), details_of(error))
-        channel = self._channels.get(leader)
-        if channel is None:
-            channel = self._channels[leader] = aio.insecure_channel(leader, options=PEER_OPTIONS)
-        stub = rpc.Stub(channel, v1.DESCRIPTOR, service)
         try:
             return await getattr(stub, method)(
                 request, metadata=((_FORWARDED, "1"),), timeout=context.time_remaining() or _FORWARD_SECONDS

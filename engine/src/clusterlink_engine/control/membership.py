@@ -22,7 +22,7 @@ from clusterlink_engine.wire.groups import GROUP, GroupConnection, Joined, find_
 log = logging.getLogger(__name__)
 
 _PROTOCOL_TYPE = "clusterlink"
-_PROTOCOL = "leader-2"
+_PROTOCOL = "leader-3"
 
 # A lease ends so much before the coordinator may name another owner.
 _MARGIN_SECONDS = 1.0
@@ -30,11 +30,15 @@ _HEARTBEATS_PER_SESSION = 6
 
 
 class Member(NamedTuple):
-    """What processes tell each other of themselves: where they run, where they listen, and whether one leads now."""
+    """What processes tell each other of themselves: where they run, where they listen, and whether one leads now.
+
+    `address` is a socket on the machine where it runs; `remote` is `host:port` for other machines, empty if there is none.
+    """
 
     host: str
     pid: int
     address: str
+    remote: str = ""
     leads: bool = False
 
 
@@ -207,6 +211,9 @@ def _assign(joined: Joined) -> dict[str, bytes]:
     if joined.leader != joined.member_id:
         return {}
     members = {member_id: Member(**json.loads(about)) for member_id, about in joined.members.items()}
-    leader = min(members, key=lambda member_id: (not members[member_id].leads, member_id))
+    # One that processes of other machines can reach, rather than one that they cannot work for.
+    leader = min(
+        members, key=lambda member_id: (not members[member_id].leads, not members[member_id].remote, member_id)
+    )
     told = {"leader": leader, "members": {member_id: about._asdict() for member_id, about in members.items()}}
     return dict.fromkeys(members, json.dumps(told).encode())
