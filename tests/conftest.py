@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from clusterlink_engine.devkit import guard, kafka, ports
 from tests.support.engine import EngineProcess
@@ -26,6 +28,10 @@ _DESTINATION_SETTINGS: dict[str, str | int | bool] = {
 
 # Compaction within moments.
 _SOURCE_SETTINGS: dict[str, str | int | bool] = {"log.cleaner.backoff.ms": 200}
+
+# Others use the processor as well: how long an example takes says nothing.
+hypothesis.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("unhurried")
 
 # A test that asks for one of these starts brokers and gets the mark `kafka`.
 _KAFKA_FIXTURES = {"source_cluster", "destination_cluster", "secured_clusters", "start_cluster"}
