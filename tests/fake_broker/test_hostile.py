@@ -14,8 +14,9 @@ from clusterlink_engine.errors import ClusterUnavailableError, KafkaError, Proto
 from clusterlink_engine.mirror.partition import ProbeResult, Producer
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.fetch_sizes import FetchLimits
 from clusterlink_engine.replication.metadata import MetadataWatch
-from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.source import Source
 from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs, records

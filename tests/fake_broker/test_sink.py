@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from clusterlink_engine.mirror.partition import Phase, ProbeResult, Producer
-from clusterlink_engine.replication.buffers import Budget, Frame
+from clusterlink_engine.replication.buffers import Budget, Frame, Holding
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.sink import Sink
 from clusterlink_engine.wire.batch import split
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
-from clusterlink_engine.wire.frames import FramePool
 from tests.fake_broker.broker import NODE, PRODUCE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import PRODUCER_ID, batch, cursor, produce_answer, produced
 from tests.support.waiting import wait_until_async
@@ -28,7 +27,7 @@ class Running:
     def __init__(self, cluster: Cluster, *, merges: bool = False) -> None:
         self.moved = 0
         self.budget = Budget(_LIMIT)
-        self.sink = Sink(cluster, NODE, 3.0, self.on_moved)
+        self.sink = Sink(cluster, NODE, 3.0, self.on_moved, Holding())
         self.cursor = cursor(0, merges=merges)
         self.cursor.sink = self.sink
         self.sink.add(self.cursor)
@@ -39,7 +38,7 @@ class Running:
     async def bring(self, *offsets: int) -> None:
         """A fetch brings batches of three records."""
         data = bytearray(b"".join(batch(offset) for offset in offsets))
-        whole = Frame(self.budget, memoryview(data), FramePool())
+        whole = Frame(self.budget, memoryview(data))
         await self.cursor.fetched(
             split(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
         )

@@ -8,7 +8,8 @@ import pytest
 from clusterlink_engine.mirror.partition import Phase, ProbeResult, Producer
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.fetch_sizes import FetchLimits
+from clusterlink_engine.replication.source import Source
 from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire.cluster import Cluster
 from tests.fake_broker.broker import FETCH, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending

@@ -14,13 +14,13 @@ from kafka.record.util import calc_crc32c
 from clusterlink_engine.mirror.partition import ProbeResult, Producer
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.fetch_sizes import FetchLimits
+from clusterlink_engine.replication.source import Source
 from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire import records
 from clusterlink_engine.wire.batch import HEADER_BYTES, LAST_OFFSET
 from clusterlink_engine.wire.compression import CompressionError, compress, decompress
-from clusterlink_engine.wire.fetch import FetchedPartition
-from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.fetch import FetchedPartition, FetchPartition
 from clusterlink_engine.wire.primitives import read_signed_varint
 from clusterlink_engine.wire.produce import Acknowledgement
 from tests.fake_broker.mirroring import PRODUCER_ID, cursor
@@ -92,8 +92,9 @@ def case() -> Case:
         budget = Budget(1 << 20)
         source = Source(None, 1, budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)  # type: ignore[arg-type]
         source.add(mirror)
-        frame = Frame(budget, memoryview(data), FramePool())
-        await source._deliver(mirror, entry, frame)
+        frame = Frame(budget, memoryview(data))
+        asked = FetchPartition("orders", "0" * 32, 0, wanted, 1 << 16)
+        await source._deliver(mirror, asked, entry, frame)
         frame.release()
         written = _write(mirror, wanted, None if hostile else log)
         if mirror.core.failure is not None:

@@ -28,6 +28,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 # Codes that all three codecs know; kio refuses others.
 CODES = st.sampled_from([-1, 0, 1, 2, 3, 6, 7, 45, 74, 75, 87, 100, 103])
 INDEXES = st.integers(0, 2**31 - 1)
+NUMBERS = st.tuples(INDEXES, INDEXES, INDEXES)
 NAMES = st.text(st.sampled_from("abcXYZ019._-"), min_size=1, max_size=249)
 IDS = st.uuids(version=4)
 RECORDS = st.binary(max_size=300)
@@ -106,18 +107,35 @@ def fetch_entries(draw: st.DrawFn) -> list[fetch.FetchPartition]:
 
 
 @FETCH_VERSIONS
-@given(entries=fetch_entries(), wait=INDEXES, least=INDEXES, most=INDEXES)
+@given(
+    entries=fetch_entries(),
+    forgotten=fetch_entries(),
+    session=st.builds(fetch.Session, INDEXES, INT32),
+    numbers=NUMBERS,
+)
 def test_a_fetch_request_is_what_others_read(
-    version: int, entries: list[fetch.FetchPartition], wait: int, least: int, most: int
+    version: int,
+    entries: list[fetch.FetchPartition],
+    forgotten: list[fetch.FetchPartition],
+    session: fetch.Session,
+    numbers: tuple[int, int, int],
 ) -> None:
-    data = fetch.encode(version, entries, max_wait_ms=wait, min_bytes=least, max_bytes=most)
+    wait, least, most = numbers
+    data = fetch.encode(
+        version, entries, max_wait_ms=wait, min_bytes=least, max_bytes=most, session=session, forgotten=forgotten
+    )
     theirs = FetchRequest.decode(data, version=version)
     assert (theirs.replica_id, theirs.max_wait_ms, theirs.min_bytes, theirs.max_bytes) == (-1, wait, least, most)
-    assert (theirs.isolation_level, theirs.session_id, theirs.session_epoch) == (1, 0, -1)
-    assert (theirs.forgotten_topics_data, theirs.rack_id) == ([], "")
+    assert (theirs.isolation_level, theirs.session_id, theirs.session_epoch) == (1, *session)
+    assert theirs.rack_id == ""
     second = kio("Fetch", version, "Request", data)
     for decoded in (theirs, second):
         assert decoded.isolation_level == 1
+        assert [
+            (key(version, 13, topic), partition)
+            for topic in decoded.forgotten_topics_data
+            for partition in topic.partitions
+        ] == [entry.key(version) for entry in forgotten]
         assert [
             (key(version, 13, topic), p.partition, p.fetch_offset, p.partition_max_bytes)
             for topic in decoded.topics
@@ -132,6 +150,11 @@ def test_a_fetch_request_is_what_others_read(
             for p in topic.partitions
         } <= {(-1, -1, -1)}
     assert len(theirs.topics) == len(list(groupby(entries, key=lambda entry: entry.topic)))
+
+
+def test_a_fetch_request_is_of_no_session_unless_it_is_said() -> None:
+    theirs = FetchRequest.decode(fetch.encode(12, [], max_wait_ms=0, min_bytes=0, max_bytes=1), version=12)
+    assert (theirs.session_id, theirs.session_epoch, theirs.forgotten_topics_data) == (0, -1, [])
 
 
 @st.composite
@@ -167,6 +190,7 @@ def test_a_fetch_answer_is_read_as_others_wrote_it(version: int, answer: Any, ta
     ours = fetch.decode(version, memoryview(bytearray(tags + data)), _MOST)
     second = kio("Fetch", version, "Response", data)
     assert (ours.throttle_ms, ours.error) == (answer.throttle_time_ms, answer.error_code)
+    assert ours.session_id == answer.session_id
     assert second.error_code == answer.error_code
     for topics in (answer.responses, second.responses):
         assert [

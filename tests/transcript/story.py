@@ -240,8 +240,7 @@ class Teller:
         return self._apply(self.partition.unsteady(first, last, _producer(words), patience="patience" in words.bare))
 
     def _trimmed(self, words: Words) -> str:
-        self.partition.trimmed(None if words.bare[0] == "failed" else int(words.bare[0]))
-        return "noted"
+        return self._apply(self.partition.trimmed(None if words.bare[0] == "failed" else int(words.bare[0])))
 
 
 def play(text: str) -> str:

@@ -291,9 +291,10 @@ class State(Section):
 class Replication(Section):
     """The data path of this process."""
 
-    buffer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024 * 1024)
-    """Fetched and not yet acknowledged bytes that this process may hold, for all links together. Default 64 MiB. One
-    response more can be on its way for each source broker."""
+    buffer_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    """Fetched and not yet acknowledged bytes that this process may hold, for all links together. Default 256 MiB, of which
+    what waits for one local broker takes half at most. One response more can be on its way for each
+    source broker."""
 
     produce_connections: int = Field(default=2, ge=1, le=16)
     """Connections for writing to each local broker. Default 2: a broker handles one request of a connection at a time."""

@@ -5,9 +5,8 @@ import logging
 
 import pytest
 
-from clusterlink_engine.replication.buffers import Budget, Frame
+from clusterlink_engine.replication.buffers import Budget, Frame, Holding, Part
 from clusterlink_engine.tasks import Backoff, Tasks
-from clusterlink_engine.wire.frames import FramePool
 
 
 async def is_open(budget: Budget) -> bool:
@@ -43,44 +42,99 @@ async def test_who_waits_for_room_is_woken() -> None:
 
 def test_a_frame_counts_until_its_last_holder_let_go() -> None:
     budget = Budget(100)
-    frame = Frame(budget, memoryview(bytearray(60)), FramePool())
-    frame.hold()
-    frame.hold()
+    frame = Frame(budget, memoryview(bytearray(60)))
+    part = frame.part(Holding(), None)
+    part.hold()
+    part.hold()
     frame.release()  # the source has cut it
     assert budget.room == 40
-    frame.release()
+    part.release()
     assert budget.room == 40
-    frame.release()
+    part.release()
     assert budget.room == 100
+
+
+def test_each_holder_holds_a_frame_once_and_whole() -> None:
+    budget = Budget(100)
+    frame = Frame(budget, memoryview(bytearray(60)))
+    partitions, broker = [Holding(), Holding()], Holding()
+    parts = [frame.part(partition, broker) for partition in partitions]
+    for part in parts:
+        part.hold()
+        part.hold()
+    frame.release()
+    assert [holding.bytes for holding in (*partitions, broker)] == [60, 60, 60]
+    parts[0].release()
+    parts[0].release()
+    assert [holding.bytes for holding in (*partitions, broker)] == [0, 60, 60]
+    parts[1].release()
+    parts[1].release()
+    assert [holding.bytes for holding in (*partitions, broker)] == [0, 0, 0]
+    assert budget.room == 100
+
+
+def held(budget: Budget, partition: Holding, broker: Holding) -> Part:
+    """Lets a partition hold one byte more, in a frame of its own."""
+    frame = Frame(budget, memoryview(bytearray(1)))
+    part = frame.part(partition, broker)
+    part.hold()
+    frame.release()
+    return part
+
+
+def test_a_broker_that_stalls_leaves_half_to_the_others_and_a_second_one_half_of_that() -> None:
+    budget = Budget(300)
+    brokers = [Holding(), Holding()]
+    for broker, expected in zip(brokers, (150, 75), strict=True):
+        while budget.has_room_for(Holding(), broker):
+            held(budget, Holding(), broker)
+        assert budget.room == expected
+    assert budget.has_room_for(Holding(), Holding())
+    assert not budget.has_room_for(Holding(), brokers[0])
+
+
+def test_a_partition_that_is_not_written_leaves_most_to_the_others() -> None:
+    budget, partition, broker = Budget(100), Holding(), Holding()
+    parts = []
+    while budget.has_room_for(partition, broker):
+        parts.append(held(budget, partition, broker))
+    assert budget.room == 80
+    assert budget.has_room_for(Holding(), broker)
+    parts.pop().release()
+    assert budget.has_room_for(partition, broker)
 
 
 def test_a_frame_without_batches_counts_while_it_is_cut() -> None:
     budget = Budget(100)
-    frame = Frame(budget, memoryview(bytearray(60)), FramePool())
+    frame = Frame(budget, memoryview(bytearray(60)))
     assert budget.room == 40
     frame.release()
     assert budget.room == 100
 
 
 def test_a_large_buffer_is_used_again_once_nobody_holds_it() -> None:
-    budget, pool = Budget(1 << 20), FramePool()
+    budget = Budget(1 << 20)
+    pool = budget.frames
     buffer = pool.take(100_000)
-    frame = Frame(budget, memoryview(buffer), pool)
-    frame.hold()
+    frame = Frame(budget, memoryview(buffer))
+    part = frame.part(Holding(), None)
+    part.hold()
     frame.release()
     assert pool.take(100_000) is not buffer
-    frame.release()
+    part.release()
     assert pool.take(100_000) is buffer
     assert budget.room == 1 << 20
 
 
 def test_an_abandoned_buffer_is_counted_off_and_never_used_again() -> None:
     """A connection may still have to send it."""
-    budget, pool = Budget(1 << 20), FramePool()
+    budget = Budget(1 << 20)
+    pool = budget.frames
     buffer = pool.take(100_000)
-    frame = Frame(budget, memoryview(buffer), pool)
-    frame.hold()
-    frame.abandon()
+    frame = Frame(budget, memoryview(buffer))
+    part = frame.part(Holding(), None)
+    part.hold()
+    part.abandon()
     frame.release()
     assert budget.room == 1 << 20
     assert pool.take(100_000) is not buffer

@@ -71,6 +71,8 @@ class ProgressKeeper:
             except StateFencedError as error:
                 # The lease has run out, or the shard moved: its new owner finds out for itself.
                 log.warning("the progress of %d partitions is not stored: %s", len(cursors), error)
+                for cursor in cursors:
+                    cursor.ask_again()  # and it has new epochs stored again, should it still be there
                 continue
             except ClusterlinkError as error:
                 if not is_retriable(error):

@@ -246,6 +246,8 @@ class Partition:
         self._refusal: Refusal | None = None
         self._trimming = False
         self._trimmed_to = 0
+        # Where the source's log starts, or the mirror is to; -1 before it was heard.
+        self._source_start = -1
         # Below it are fillers that were never at the source, or will be.
         self._seed_end = first_offset
         # Whether the broker remembers our producer id: if not, it takes any sequence, so nothing may follow a batch that is
@@ -333,28 +335,35 @@ class Partition:
             return None
         self.source_high_watermark = high_watermark
         self.source_last_stable = last_stable
+        self._source_start = max(log_start, self._first_offset)
         self._skip_proof_below(log_start)
         if log_start > self.fetch_offset:
             return self._overtaken(log_start)
-        log_start = max(log_start, self._first_offset)
+        log_start = self._source_start
         if self.log_start > max(log_start, self._trimmed_to):
             return self._fail(
                 MirrorError.MIRROR_TOPIC_CHANGED,
                 f"{self.name}: the records at offsets {log_start} to {self.log_start - 1} were deleted from the mirror, but "
                 "not from the source.",
             )
-        if self.log_start < log_start <= self.log_end and not self._trimming:
-            self._trimming = True
-            return Trim(log_start)
-        return None
+        return self._trim_if_due()
 
-    def trimmed(self, log_start: int | None) -> None:
+    def _trim_if_due(self) -> Action:
+        """Deletes what the source has deleted, as soon as the mirror's log goes so far; a source may say it only once."""
+        due = self.log_start < self._source_start <= self.log_end and self.phase is Phase.COPYING
+        if not due or self._trimming or self.is_sealing:
+            return None
+        self._trimming = True
+        return Trim(self._source_start)
+
+    def trimmed(self, log_start: int | None) -> Action:
         """The mirror's log starts here now; None if that did not work and may be tried again."""
         self._trimming = False
         if log_start is not None:
             self.log_start = max(self.log_start, log_start)
             # A new leader of the source may know an older log start for a while.
             self._trimmed_to = max(self._trimmed_to, log_start)
+        return self._trim_if_due()
 
     def source_out_of_range(self, log_start: int, log_end: int) -> Action:
         """The source has nothing at `fetch_offset`: its log has these ends."""
@@ -503,7 +512,7 @@ class Partition:
         self.log_end = log_end
         self._follow_gap(fill.epoch)
         self._certain = Certainty(log_end, self._epoch, self._next_sequence)
-        return self.settle_refusal()
+        return self.settle_refusal() or self._trim_if_due()
 
     def lose(self) -> Action:
         """What is unanswered will not be answered any more: the connection broke, or an answer is overdue."""
@@ -663,7 +672,7 @@ class Partition:
         if flight.end_offset > self.log_end:
             self.log_end = flight.end_offset
             self._certain = Certainty(flight.end_offset, flight.epoch, flight.next_sequence)
-        return self.settle_refusal()
+        return self.settle_refusal() or self._trim_if_due()
 
     def _probe(self, *, settle: bool = False, later: bool = False) -> Action:
         self.phase = Phase.PROBING

@@ -34,8 +34,20 @@ _MOST_DIGITS = 19
 PROPERTIES: Mapping[str, Property] = {
     entry.name: entry
     for entry in (
-        Property("replica.fetch.max.bytes", 5_242_880, 1, _INT32, "bytes asked for per partition in one fetch"),
-        Property("replica.fetch.response.max.bytes", 10_485_760, 1, _INT32, "bytes asked for in one fetch"),
+        Property(
+            "replica.fetch.max.bytes",
+            5_242_880,
+            1,
+            _INT32,
+            "bytes asked for per partition in one fetch; unless it is set, up to 32 MiB where the way to the source is long",
+        ),
+        Property(
+            "replica.fetch.response.max.bytes",
+            10_485_760,
+            1,
+            _INT32,
+            "bytes asked for in one fetch; unless it is set, up to 32 MiB where the way to the source is long",
+        ),
         Property("replica.fetch.min.bytes", 1, 0, _INT32, "bytes a source broker waits for before it answers a fetch"),
         Property("replica.fetch.wait.max.ms", 500, 0, 60_000, "how long a source broker waits for those bytes"),
         Property("request.timeout.ms", 30_000, 1_000, 600_000, "longest wait for an answer of a source broker"),

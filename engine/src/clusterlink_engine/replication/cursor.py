@@ -14,7 +14,7 @@ from clusterlink_engine.mirror.batches import Refusal
 from clusterlink_engine.mirror.partition import Action, Appended, Fail, Partition, Phase, Probe, Seed, Trim
 from clusterlink_engine.mirror.pieces import Copy, Filler, Gap, Piece, Recode
 from clusterlink_engine.printable import printable
-from clusterlink_engine.replication.buffers import Frame
+from clusterlink_engine.replication.buffers import Budget, Frame, Holding, Part
 from clusterlink_engine.replication.lag import Lag
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from clusterlink_engine.replication.source import Source
 
 log = logging.getLogger(__name__)
-
-# Fetched bytes that wait for the sink beyond this stop fetching for the partition: a slow one must not take the budget.
-_MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
 # Gaps are numbers only, but each one that waits costs a round trip.
 _MAX_QUEUED_PIECES = 4096
@@ -53,10 +50,10 @@ FILLER_KEY = bytes.fromhex("c1a5f0d2e37b4986a0c4d85e1f92b763")
 
 
 class Waiting(NamedTuple):
-    """A batch that waits to be sent; `frame` holds its bytes, None if they are its own."""
+    """A batch that waits to be sent; `part` holds its bytes, None if they are its own."""
 
     batch: Batch
-    frame: Frame | None
+    part: Part | None
 
     @property
     def end(self) -> int:
@@ -152,8 +149,8 @@ class Cursor:
         self._queue: deque[Waiting | Filler | Gap] = deque()
         self._planning = False  # pieces of the last fetch are still being queued
         self._drops = 0
-        self._queued_bytes = 0
-        self._in_flight: deque[Frame | None] = deque()
+        self._held = Holding()
+        self._in_flight: deque[Part | None] = deque()
         self._filling: Gap | None = None
         self._probe_backoff = Backoff(0.05, 5.0)
         self._fetch_backoff = Backoff(0.1, 5.0)
@@ -166,10 +163,10 @@ class Cursor:
         """Mirror topic and partition."""
         return self.topic, self.index
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more may be fetched for it."""
-        return self._queued_bytes < _MAX_QUEUED_BYTES and len(self._queue) < _MAX_QUEUED_PIECES
+    def has_room(self, budget: Budget) -> bool:
+        """Tells whether more may be fetched for it."""
+        sink = self.sink.held if self.sink is not None else None
+        return len(self._queue) < _MAX_QUEUED_PIECES and budget.has_room_for(self._held, sink)
 
     def may_fetch(self, now: float) -> bool:
         """Whether it can go into a fetch, room aside."""
@@ -206,6 +203,7 @@ class Cursor:
         self._fetch_backoff.reset()
         self.fetch_error = 0
         core = self.core
+        part = frame.part(self._held, self.sink.held if self.sink is not None else None)
         self.lag.seen(time.time_ns() // 1_000_000, answer.high_watermark)
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
@@ -217,9 +215,10 @@ class Cursor:
             self._watcher.epochs_changed(self)
         self._planning = True
         try:
-            await self._queue_pieces(pieces, {batch.header.base_offset: batch for batch in batches}, frame)
+            await self._queue_pieces(pieces, {batch.header.base_offset: batch for batch in batches}, part)
         finally:
             self._planning = False
+            self._tell_source()
         self.apply(core.settle_refusal())
         if core.failure is None:
             self.settled.set()
@@ -243,18 +242,31 @@ class Cursor:
     def fetch_failed(self, code: int) -> None:
         """A fetch was refused for this partition: it is left out for a while."""
         self.fetch_error = code
-        self.fetch_not_before = asyncio.get_running_loop().time() + self._fetch_backoff.next()
+        loop = asyncio.get_running_loop()
+        self.fetch_not_before = loop.time() + self._fetch_backoff.next()
+        loop.call_at(self.fetch_not_before, self._tell_source)
+        self.ask_again()
         log.debug("fetch of %s-%d refused: %s", self.source_topic, self.index, name_of(code))
 
-    async def _queue_pieces(self, pieces: Iterable[Piece], by_offset: Mapping[int, Batch], frame: Frame) -> None:
+    def ask_again(self) -> None:
+        """What the source said last was not used, or is wanted again: it says the ends of a log only when they change."""
+        if self.source is not None:
+            self.source.renew(self)
+
+    def _tell_source(self) -> None:
+        """Whether, or from where on, the source fetches for it may have changed."""
+        if self.source is not None:
+            self.source.changed(self)
+
+    async def _queue_pieces(self, pieces: Iterable[Piece], by_offset: Mapping[int, Batch], part: Part) -> None:
         drops = self._drops
         for piece in pieces:
             if isinstance(piece, Copy):
-                frame.hold()
-                self._push(by_offset[piece.batch.base_offset], frame)
+                part.hold()
+                self._queue.append(Waiting(by_offset[piece.batch.base_offset], part))
             elif isinstance(piece, Recode):
                 try:
-                    runs = await self._recode(by_offset[piece.batch.base_offset], piece.first, frame)
+                    runs = await self._recode(by_offset[piece.batch.base_offset], piece.first, part)
                 except TornBatchError as error:
                     log.error("%s-%d: the source sent damaged records: %s", self.source_topic, self.index, error)
                     self.apply(self.core.look_again())
@@ -267,11 +279,11 @@ class Cursor:
             else:
                 self._push_gap(piece)
 
-    async def _recode(self, batch: Batch, first: int, frame: Frame) -> list[Batch]:
+    async def _recode(self, batch: Batch, first: int, part: Part) -> list[Batch]:
         """Encodes a batch again, a large one in a thread: a few bytes may be a million records, and others have work too."""
         if batch.header.records <= _RECODED_AT_ONCE and batch.header.size <= _RECODED_AT_ONCE_BYTES:
             return records.recode(batch, first)
-        async with frame.turn:
+        async with part.turn:
             return await asyncio.to_thread(records.recode, batch, first)
 
     def _push_runs(self, runs: Iterable[Batch], piece: Recode) -> None:
@@ -279,13 +291,9 @@ class Cursor:
         position = piece.first
         for run in runs:
             self._push_hole(position, run.header.base_offset, run.header.max_timestamp)
-            self._push(run, None)
+            self._queue.append(Waiting(run, None))
             position = run.header.last_offset + 1
         self._push_hole(position, piece.end, piece.batch.max_timestamp)
-
-    def _push(self, batch: Batch, frame: Frame | None) -> None:
-        self._queue.append(Waiting(batch, frame))
-        self._queued_bytes += batch.header.size
 
     def _push_hole(self, first: int, end: int, timestamp: int) -> None:
         if first < end:
@@ -304,10 +312,10 @@ class Cursor:
 
     def next(self) -> ProducePartition:
         """Answers the next batch to send, patched; only if `may_send`."""
-        batch, frame = self._pop()
+        batch, part = self._pop()
         epoch, sequence = self.core.take(batch.header)
         patch(batch.view, self.producer_id, epoch, sequence)
-        self._in_flight.append(frame)
+        self._in_flight.append(part)
         self.activity += 1
         return ProducePartition(self.topic, self.topic_id, self.index, batch.view)
 
@@ -319,14 +327,14 @@ class Cursor:
                 self._queue.appendleft(Filler(piece.first + count, piece.end, piece.timestamp))
             return Waiting(records.tombstones(piece.first, count, FILLER_KEY, max(piece.timestamp, 0)), None)
         assert not isinstance(piece, Gap)  # noqa: S101 - the caller looked at may_send
-        self._queued_bytes -= piece.batch.header.size
         return piece
 
     def acknowledged(self, answer: Acknowledgement) -> None:
         """Takes the answer for the oldest batch in flight."""
-        frame = self._in_flight.popleft()
-        if frame is not None:
-            frame.release()
+        part = self._in_flight.popleft()
+        if part is not None:
+            part.release()
+            self._tell_source()  # there is room
         code = answer.error
         if not code:
             self.apply(self.core.acknowledge(None, answer.base_offset, ""))
@@ -370,6 +378,7 @@ class Cursor:
         if not self.core.is_sealing:
             self._drop_queue()
             self.core.seal()
+            self._tell_source()
         self.go_on_sealing()
 
     def go_on_sealing(self) -> None:
@@ -390,6 +399,7 @@ class Cursor:
         if gap is not None and gap.end == log_end:
             self.offsets_filled += gap.end - gap.first
             self._probe_backoff.reset()
+            self._tell_source()
         self.apply(self.core.filled(log_end))
         self.is_sealed |= gap is not None and gap == self._seal and gap.end == log_end
         self.go_on_sealing()
@@ -432,6 +442,8 @@ class Cursor:
 
     def apply(self, action: Action) -> None:
         """Carries out an action of the core."""
+        if action is not None:
+            self._tell_source()
         if isinstance(action, Probe):
             if self.is_sealed:
                 return  # others may write now: how far the log goes is no business of the link any more
@@ -464,14 +476,14 @@ class Cursor:
         self.settled_at = None
         self.unsteady_readings = 0
         self.go_on_sealing()
-        if self.source is not None:
-            self.source.wake()
+        self.ask_again()
 
     # Stopping.
 
     async def drain(self, timeout: float) -> None:
         """Stops sending and waits until everything in flight is answered, at most `timeout` seconds."""
         self._stopping = True
+        self._tell_source()
         self._drop_queue()
         self._check_drained()
         try:
@@ -489,9 +501,9 @@ class Cursor:
 
     def _give_up(self) -> None:
         self.generation += 1
-        for frame in self._in_flight:
-            if frame is not None:
-                frame.abandon()
+        for part in self._in_flight:
+            if part is not None:
+                part.abandon()
         self._in_flight.clear()
         self._filling = None
         self._drop_queue()
@@ -500,10 +512,10 @@ class Cursor:
     def _drop_queue(self) -> None:
         self._drops += 1
         for piece in self._queue:
-            if isinstance(piece, Waiting) and piece.frame is not None:
-                piece.frame.release()
+            if isinstance(piece, Waiting) and piece.part is not None:
+                piece.part.release()
         self._queue.clear()
-        self._queued_bytes = 0
+        self._tell_source()
 
 
 class Watcher:

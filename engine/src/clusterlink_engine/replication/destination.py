@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from zlib import crc32
 
+from clusterlink_engine.replication.buffers import Holding
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gap_filling import Gaps
 from clusterlink_engine.replication.metadata import MetadataWatch
@@ -49,6 +50,7 @@ class Destination:
         self._on_metadata = on_metadata
         self._cursors: dict[tuple[str, int], Cursor] = {}
         self._sinks: dict[tuple[int, int], Sink] = {}
+        self._held: dict[int, Holding] = {}
         self._probers: dict[int, Prober] = {}
 
     def start(self) -> None:
@@ -119,7 +121,11 @@ class Destination:
         sink = self._sinks.get(key)
         if sink is None:
             sink = self._sinks[key] = Sink(
-                self._cluster, node, self._settings.request_timeout_ms / 1000, self.watch.hurry
+                self._cluster,
+                node,
+                self._settings.request_timeout_ms / 1000,
+                self.watch.hurry,
+                self._held.setdefault(node, Holding()),
             )
             self._tasks.start(f"sink {node}/{key[1]}", sink.run())
         return sink

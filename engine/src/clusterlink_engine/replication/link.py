@@ -9,8 +9,9 @@ from clusterlink_engine.model.resources import Link, MirrorTopic, PartitionProgr
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor, Watcher
 from clusterlink_engine.replication.destination import Destination
+from clusterlink_engine.replication.fetch_sizes import MOST_BYTES, FetchLimits
 from clusterlink_engine.replication.metadata import MetadataWatch
-from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.source import Source
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Tasks
@@ -214,9 +215,13 @@ class LinkReplication:
 
 
 def _limits(link: Link) -> FetchLimits:
+    """Answers what fetches of a link ask for; who sets a size means at most that."""
+    partition, response = "replica.fetch.max.bytes", "replica.fetch.response.max.bytes"
     return FetchLimits(
-        partition_bytes=value_of(link.config, "replica.fetch.max.bytes"),
-        response_bytes=value_of(link.config, "replica.fetch.response.max.bytes"),
+        partition_bytes=value_of(link.config, partition),
+        response_bytes=value_of(link.config, response),
         min_bytes=value_of(link.config, "replica.fetch.min.bytes"),
         max_wait_ms=value_of(link.config, "replica.fetch.wait.max.ms"),
+        most_partition_bytes=0 if partition in link.config else MOST_BYTES,
+        most_response_bytes=0 if response in link.config else MOST_BYTES,
     )

@@ -194,12 +194,16 @@ class Prober:
         finally:
             for cursor in cursors:
                 start = starts.get(cursor.key)
-                if start is not None and not start.error:
-                    cursor.core.trimmed(start.offset)
+                if start is not None and not start.error and start.offset >= offsets[cursor.key]:
+                    cursor.apply(cursor.core.trimmed(start.offset))
                     continue
                 if start is not None:
                     log.warning("%s-%d: the log start could not be moved: %s", *cursor.key, name_of(start.error))
-                loop.call_later(_TRIM_AGAIN_SECONDS, cursor.core.trimmed, None)
+                loop.call_later(_TRIM_AGAIN_SECONDS, self._trim_again, cursor)
+
+    @staticmethod
+    def _trim_again(cursor: Cursor) -> None:
+        cursor.apply(cursor.core.trimmed(None))
 
     def _readable(self, cursor: Cursor, end: logs.LogEnd) -> bool:
         if end.error:

@@ -11,6 +11,7 @@ from functools import partial
 
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.partition import WINDOW
+from clusterlink_engine.replication.buffers import Holding
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.outlet import Outlet
 from clusterlink_engine.replication.throttle import pause
@@ -34,12 +35,16 @@ class Sink(Outlet):
         node: Id of the broker.
         on_moved: Called when a broker said that it is not the leader.
         paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_answered`.
+        held: What waits for the broker, or is on its way there, by all its connections.
     """
 
-    def __init__(self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None], held: Holding
+    ) -> None:
         super().__init__()
         self.node = node
         self.on_moved = on_moved
+        self.held = held
         self._cluster = cluster
         self._timeout = timeout
         self.paused_seconds = 0.0

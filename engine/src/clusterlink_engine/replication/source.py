@@ -6,40 +6,33 @@ One request is in flight at a time; while its answer is worked on and written, t
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from clusterlink_engine.errors import KafkaError, ProtocolViolationError
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.fetch_sizes import FetchLimits, FetchSizes
 from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, logs
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, is_moved, name_of
 from clusterlink_engine.wire.connection import Connection, choose_version
-from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.fetch_session import FetchSession
 
 log = logging.getLogger(__name__)
 
 # While a partition is left out for want of room, the broker must not keep the request waiting for the others' sake.
 _WAIT_WHILE_CROWDED_MS = 10
 
-# How long to sleep when no partition can be fetched; a cursor that can again wakes the source earlier.
-_IDLE_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
-    """What one fetch asks for: bytes per partition and in all, and how long a broker may wait for how many bytes."""
-
-    partition_bytes: int
-    response_bytes: int
-    min_bytes: int
-    max_wait_ms: int
+# How often those that are left out are looked at, unless they say themselves that they have room: in seconds, and for each.
+_LOOK_AGAIN_SECONDS = 0.01
+_LOOK_AGAIN_SECONDS_EACH = 20e-6
 
 
 class Source:
     """The fetch loop of one source broker.
+
+    It looks only at cursors that said that something changed: most may be idle, and then cost nothing.
 
     Attributes:
         node: Id of the broker.
@@ -57,13 +50,18 @@ class Source:
         self.node = node
         self._throttle = throttle
         self._limits = limits
+        self._sizes = FetchSizes(limits)
         self._cluster = cluster
-        self._frames = FramePool()
         self._budget = budget
         self._on_moved = on_moved
         self._cursors: dict[tuple[str, int], Cursor] = {}
-        self._first = 0
+        self._changed: dict[Cursor, None] = {}
+        # Could be fetched but for want of room.
+        self._crowded: dict[Cursor, None] = {}
+        self._look_again_at = 0.0
         self._work = asyncio.Event()
+        self._session: FetchSession[Cursor] = FetchSession(fetch.HIGHEST)
+        self._version = fetch.HIGHEST
         # A broker that has nothing lets the request wait; one that does not must not be asked for ever at full speed.
         self._haste = Backoff(0.005, 1.0)
         self._faults = 0
@@ -74,24 +72,31 @@ class Source:
         """From now on the cursor is fetched here."""
         cursor.source = self
         self._cursors[cursor.key] = cursor
-        self.wake()
+        self.changed(cursor)
 
     def remove(self, cursor: Cursor) -> None:
         """From now on the cursor is not fetched here."""
         self._starts.pop(cursor.key, None)
         if self._cursors.pop(cursor.key, None) is not None:
             cursor.source = None
+            self.changed(cursor)
 
-    def wake(self) -> None:
-        """A cursor can be fetched that could not before."""
+    def changed(self, cursor: Cursor) -> None:
+        """Whether, or from where on, the cursor is to be fetched may be otherwise than before."""
+        self._changed[cursor] = None
         self._work.set()
+
+    def renew(self, cursor: Cursor) -> None:
+        """The ends of the cursor's log are to be told again."""
+        self._session.renew(self._partition(cursor).key(self._version))
+        self.changed(cursor)
 
     async def run(self) -> None:
         """Fetches for ever; comes back from every fault of the broker."""
         backoff = Backoff(0.1, 5.0)
         while True:
             try:
-                await self._session(backoff)
+                await self._use_connection(backoff)
             except KafkaError as error:
                 log.warning("fetching from broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
                 self._on_moved()
@@ -101,17 +106,19 @@ class Source:
                         cursor.fetch_error = _code_of(error)
                 await backoff.wait()
 
-    async def _session(self, backoff: Backoff) -> None:
-        connection = await self._cluster.open(self.node, self._frames)
+    async def _use_connection(self, backoff: Backoff) -> None:
+        connection = await self._cluster.open(self.node, self._budget.frames)
         try:
-            version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
+            self._version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
+            self._session = FetchSession(self._version, self._session.id)
+            self._changed.update(dict.fromkeys(self._cursors.values()))
             while True:
                 await self._throttle.wait()
                 await self._budget.wait()
                 await connection.drain()
-                wanted, crowded = self._choose()
-                if wanted:
-                    await self._fetch(connection, version, wanted, crowded)
+                self._update()
+                if self._session.wanted:
+                    await self._fetch(connection)
                     backoff.reset()
                     self._faults = 0
                 else:
@@ -119,83 +126,99 @@ class Source:
         finally:
             connection.close()
 
-    def _choose(self) -> tuple[list[Cursor], bool]:
-        """Answers the cursors to fetch, and whether one was left out for want of room.
-
-        Each time another cursor comes first, since a broker fills its answer in that order.
-        """
+    def _update(self) -> None:
+        """Brings what the session asks in line with what its cursors want."""
         now = asyncio.get_running_loop().time()
-        able = [cursor for cursor in self._cursors.values() if cursor.may_fetch(now)]
-        wanted = [cursor for cursor in able if cursor.has_room]
-        if wanted:
-            self._first = (self._first + 1) % len(wanted)
-        return wanted[self._first :] + wanted[: self._first], len(wanted) < len(able)
+        if now >= self._look_again_at:
+            self._changed.update(self._crowded)
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS + _LOOK_AGAIN_SECONDS_EACH * len(self._crowded)
+        changed, self._changed = self._changed, {}
+        self._work.clear()
+        for cursor in changed:
+            self._crowded.pop(cursor, None)
+            partition = self._partition(cursor)
+            if cursor.source is self and cursor.may_fetch(now):
+                if cursor.has_room(self._budget):
+                    self._session.want(cursor, partition)
+                    continue
+                self._crowded[cursor] = None
+            self._session.drop(cursor, partition.key(self._version))
+
+    def _partition(self, cursor: Cursor) -> fetch.FetchPartition:
+        core = cursor.core
+        return fetch.FetchPartition(
+            cursor.source_topic,
+            cursor.source_topic_id,
+            cursor.index,
+            core.fetch_offset,
+            self._sizes.partition_bytes,
+            core.last_fetched_epoch,
+        )
 
     async def _wait_for_work(self) -> None:
-        self._work.clear()
+        """Waits until a cursor changed; those that are left out may have room without knowing it."""
         try:
-            async with asyncio.timeout(_IDLE_SECONDS):
+            async with asyncio.timeout_at(self._look_again_at if self._crowded else None):
                 await self._work.wait()
         except TimeoutError:
             pass
 
-    async def _fetch(self, connection: Connection, version: int, cursors: list[Cursor], crowded: bool) -> None:
-        limits = self._limits
-        asked = {
-            (cursor.source_topic_id if version >= 13 else cursor.source_topic, cursor.index): (
-                cursor,
-                cursor.core.fetch_offset,
-            )
-            for cursor in cursors
-        }
-        max_bytes = self._throttle.at_once(max(1, min(limits.response_bytes, self._budget.room)))
-        max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if crowded else limits.max_wait_ms
+    async def _fetch(self, connection: Connection) -> None:
+        limits, session = self._limits, self._session
+        request = session.request()
+        max_bytes = self._throttle.at_once(max(1, min(self._sizes.response_bytes, self._budget.room)))
+        is_short = self._crowded or session.is_behind
+        max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if is_short else limits.max_wait_ms
         body = fetch.encode(
-            version,
-            [
-                fetch.FetchPartition(
-                    cursor.source_topic,
-                    cursor.source_topic_id,
-                    cursor.index,
-                    offset,
-                    limits.partition_bytes,
-                    cursor.core.last_fetched_epoch,
-                )
-                for cursor, offset in asked.values()
-            ],
+            self._version,
+            request.partitions,
             max_wait_ms=max_wait_ms,
             min_bytes=limits.min_bytes,
             max_bytes=max_bytes,
+            session=request.session,
+            forgotten=request.forgotten,
         )
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         most = fetch.largest_answer(max_bytes)
-        view = await connection.send(fetch.API_KEY, version, [body], flexible=True, most=most)
+        view = await connection.send(fetch.API_KEY, self._version, [body], flexible=True, most=most)
         try:
-            answer = fetch.decode(version, view, len(asked))
+            answer = fetch.decode(self._version, view, session.told)
         except Exception as error:
             raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
-        if answer.error:
-            raise connection.violated(f"refused Fetch as a whole: {name_of(answer.error)}")
-        self._throttle.took(sum(len(entry.records) for entry in answer.partitions))
-        frame = Frame(self._budget, view, self._frames)
+        came_at = loop.time()
+        sizes = [len(entry.records) for entry in answer.partitions if entry.records]
+        self._throttle.took(sum(sizes))
+        self._sizes.answered(
+            sizes, max_bytes, connection.answer_began_at - asked_at, came_at - connection.answer_began_at
+        )
+        frame = Frame(self._budget, view)
         try:
-            await self._take(answer, asked, frame)
+            if answer.error:
+                if not session.refused(answer.error):
+                    raise connection.violated(f"refused Fetch as a whole: {name_of(answer.error)}")
+                has_moved = False
+            else:
+                session.answered(answer.session_id)
+                has_moved = await self._take(answer, frame)
         finally:
             frame.release()
-        if any(cursor.core.fetch_offset != offset for cursor, offset in asked.values()):
+        if has_moved:
             self._haste.reset()
         elif loop.time() - asked_at < max_wait_ms / 1000:
             await self._haste.wait()
         await self._throttle.obey(answer.throttle_ms)
 
-    async def _take(
-        self, answer: fetch.FetchAnswer, asked: dict[tuple[str, int], tuple[Cursor, int]], frame: Frame
-    ) -> None:
+    async def _take(self, answer: fetch.FetchAnswer, frame: Frame) -> bool:
+        """Gives the cursors what came for them; answers whether one got on by it."""
         out_of_range: list[Cursor] = []
+        has_moved = False
         for entry in answer.partitions:
-            cursor, offset = asked.get((entry.topic, entry.partition), (None, -1))
-            if cursor is None or cursor.source is not self or cursor.core.fetch_offset != offset:
+            asked = self._session.asked((entry.topic, entry.partition))
+            if asked is None:
+                continue
+            cursor, offset = asked.owner, asked.partition.offset
+            if cursor.source is not self or cursor.core.fetch_offset != offset:
                 continue  # moved, stopped or reset while the request was under way
             if entry.error == Code.OFFSET_OUT_OF_RANGE:
                 out_of_range.append(cursor)
@@ -204,18 +227,22 @@ class Source:
                 if is_moved(entry.error):
                     self._on_moved()
             else:
-                await self._deliver(cursor, entry, frame)
+                await self._deliver(cursor, asked.partition, entry, frame)
+            has_moved |= cursor.core.fetch_offset != offset
         if out_of_range:
             await self._look_at_ends(out_of_range)
+        return has_moved
 
-    async def _deliver(self, cursor: Cursor, entry: fetch.FetchedPartition, frame: Frame) -> None:
-        offset = cursor.core.fetch_offset
+    async def _deliver(
+        self, cursor: Cursor, asked: fetch.FetchPartition, entry: fetch.FetchedPartition, frame: Frame
+    ) -> None:
+        offset = asked.offset
         try:
             if not self._has_possible_ends(entry, offset):
                 raise batch.TornBatchError("the ends of the log do not fit together")
             # Not more than was asked for, but for the one batch that there always is.
             first = batch.peek(entry.records)
-            most = max(self._limits.partition_bytes, first.size if first is not None else 0)
+            most = max(asked.max_bytes, first.size if first is not None else 0)
             batches = batch.split(entry.records[:most])
         except batch.TornBatchError as error:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
@@ -239,6 +266,7 @@ class Source:
         partition = cursor.source_topic, cursor.index
         found = (await logs.log_starts(self._cluster, self.node, [partition]))[partition]
         if found.error:
+            cursor.ask_again()
             return min(known, log_start)
         self._starts[cursor.key] = min(found.offset, log_start)
         return self._starts[cursor.key]

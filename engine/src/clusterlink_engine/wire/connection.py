@@ -125,6 +125,7 @@ class Connection:
         address: `host:port` of the broker.
         versions: (lowest, highest) version by API key, set once by `wire.handshake`.
         writable: Cleared while too many bytes wait to be sent.
+        answer_began_at: When the first bytes of the last answer were there, on the clock of `now`.
         frames: Where answers are received into; who gave the pool may give their buffers back to it.
     """
 
@@ -133,6 +134,7 @@ class Connection:
         self.frames = frames if frames is not None else FramePool()
         self.address = address
         self.versions: dict[int, tuple[int, int]] = {}
+        self.answer_began_at = 0.0
         self.writable = asyncio.Event()
         self.writable.set()
         self._timeout = timeout
@@ -340,6 +342,7 @@ class Connection:
 
     def expects(self, size: int) -> bool:
         """Tells whether an answer of so many bytes may come now; if not, the connection has ended."""
+        self.answer_began_at = self.now()
         if not self._pending:
             self.violated("sent an answer that nobody asked for")
         elif size < _SIZE.size:

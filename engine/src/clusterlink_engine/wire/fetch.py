@@ -1,6 +1,6 @@
 """Fetch (API key 1) versions 12, by topic name, and 13, by topic id (KIP-516); coded by hand because it is the data path.
 
-Requests go without a session (KIP-227).
+What a request of a session (KIP-227) has to say is in `wire.fetch_session`.
 """
 
 import struct
@@ -25,7 +25,6 @@ _BESIDE_BATCHES = 16 * 1024 * 1024
 _MOST_ABORTED = 1_000_000
 
 _CONSUMER = -1
-_NO_SESSION = (0, -1)
 
 _HEAD = struct.Struct(
     ">iiiibii"
@@ -36,6 +35,19 @@ _FETCHED = struct.Struct(">ihqqq")  # index, error code, high watermark, last st
 _ABORTED = struct.Struct(">qq")  # producer id, first offset
 _DIVERGING = struct.Struct(">iq")  # epoch, end offset
 _DIVERGING_TAG = 0  # of a partition's tagged fields (KIP-595)
+
+
+class Session(NamedTuple):
+    """The session that a request belongs to: the id that the broker gave, 0 for none, and the number of the request in it.
+
+    Epoch 0 asks for a new session in place of the one with this id, if any; -1 for none at all.
+    """
+
+    id: int
+    epoch: int
+
+
+NO_SESSION = Session(0, -1)
 
 
 class FetchPartition(NamedTuple):
@@ -51,6 +63,10 @@ class FetchPartition(NamedTuple):
     offset: int
     max_bytes: int
     last_epoch: int = -1
+
+    def key(self, version: int) -> tuple[str, int]:
+        """Answers what the partition is called in requests and answers of a version: topic name or id, and number."""
+        return self.topic_id if version >= _BY_ID else self.topic, self.partition
 
 
 class FetchedPartition(NamedTuple):
@@ -74,10 +90,11 @@ class FetchedPartition(NamedTuple):
 
 
 class FetchAnswer(NamedTuple):
-    """An answer: throttle time in milliseconds, the error code of the whole, and the partitions."""
+    """An answer: throttle time in milliseconds, the error code of the whole, the session's id (0: none), and the partitions."""
 
     throttle_ms: int
     error: int
+    session_id: int
     partitions: list[FetchedPartition]
 
 
@@ -89,21 +106,49 @@ def encode(
     min_bytes: int,
     max_bytes: int,
     isolation: int = READ_COMMITTED,
+    session: Session = NO_SESSION,
+    forgotten: Iterable[FetchPartition] = (),
 ) -> bytes:
-    """Encodes the body of a request; partitions of a topic that follow each other share its entry."""
-    parts = [_HEAD.pack(_CONSUMER, max_wait_ms, min_bytes, max_bytes, isolation, *_NO_SESSION)]
-    topics = [(key, list(group)) for key, group in groupby(partitions, key=lambda entry: (entry.topic, entry.topic_id))]
+    """Encodes the body of a request; partitions of a topic that follow each other share its entry.
+
+    Args:
+        version: Of the request.
+        partitions: What is asked; in a session only what is new or has changed.
+        max_wait_ms: How long the broker may wait for `min_bytes`.
+        min_bytes: See `max_wait_ms`.
+        max_bytes: Of records, in all; one batch comes at least.
+        isolation: READ_COMMITTED or READ_UNCOMMITTED.
+        session: See Session.
+        forgotten: Partitions that are not asked for any more in the session.
+    """
+    parts = [_HEAD.pack(_CONSUMER, max_wait_ms, min_bytes, max_bytes, isolation, *session)]
+    topics = _by_topic(version, partitions)
     parts.append(varint(len(topics) + 1))
-    for (topic, topic_id), group in topics:
-        parts.append(bytes.fromhex(topic_id) if version >= _BY_ID else compact_string(topic))
+    for topic, group in topics:
+        parts.append(topic)
         parts.append(varint(len(group) + 1))
         parts.extend(
             _PARTITION.pack(entry.partition, -1, entry.offset, entry.last_epoch, -1, entry.max_bytes) + b"\0"
             for entry in group
         )
         parts.append(b"\0")
-    parts.append(b"\x01\x01\0")  # no forgotten topics, empty rack, no tagged fields
+    topics = _by_topic(version, forgotten)
+    parts.append(varint(len(topics) + 1))
+    for topic, group in topics:
+        parts.append(topic)
+        parts.append(varint(len(group) + 1))
+        parts.append(struct.pack(f">{len(group)}i", *(entry.partition for entry in group)) + b"\0")
+    parts.append(b"\x01\0")  # empty rack, no tagged fields
     return b"".join(parts)
+
+
+def _by_topic(version: int, partitions: Iterable[FetchPartition]) -> list[tuple[bytes, list[FetchPartition]]]:
+    """Answers the partitions by topic, as it is called in a request of that version; neighbours are together."""
+    topics = groupby(partitions, key=lambda entry: (entry.topic, entry.topic_id))
+    return [
+        (bytes.fromhex(topic_id) if version >= _BY_ID else compact_string(topic), list(group))
+        for (topic, topic_id), group in topics
+    ]
 
 
 def largest_answer(max_bytes: int) -> int:
@@ -117,13 +162,13 @@ def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
     Args:
         version: Of the request.
         body: After the correlation id, the header's tagged fields included.
-        most: How many partitions were asked for.
+        most: How many partitions were asked for; in a session, with this request and those before.
 
     Raises:
         ValueError, IndexError, struct.error: The bytes are no such answer.
     """
     position = skip_tags(body, 0)
-    throttle, error, _ = _RESPONSE.unpack_from(body, position)
+    throttle, error, session_id = _RESPONSE.unpack_from(body, position)
     topics, position = read_varint(body, position + _RESPONSE.size)
     fetched: list[FetchedPartition] = []
     for _ in range(topics - 1):
@@ -139,7 +184,7 @@ def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
             entry, position = _decode_partition(topic, body, position)
             fetched.append(entry)
         position = skip_tags(body, position)
-    return FetchAnswer(throttle, error, fetched)
+    return FetchAnswer(throttle, error, session_id, fetched)
 
 
 def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[FetchedPartition, int]:

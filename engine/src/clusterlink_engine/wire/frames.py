@@ -18,10 +18,16 @@ class FramePool:
                 del self._free[index]
                 self._free_bytes -= len(buffer)
                 return buffer
-        return bytearray(1 << (size - 1).bit_length() if size >= _SMALLEST_POOLED else size)
+        return bytearray(_rounded(size) if size >= _SMALLEST_POOLED else size)
 
     def give_back(self, buffer: bytearray) -> None:
         """Takes a buffer back that nobody reads or writes any more."""
         if len(buffer) >= _SMALLEST_POOLED and self._free_bytes + len(buffer) <= _MOST_FREE_BYTES:
             self._free.append(buffer)
             self._free_bytes += len(buffer)
+
+
+def _rounded(size: int) -> int:
+    """Answers a size that others are rounded to as well, larger by an eighth at most."""
+    step = 1 << ((size - 1).bit_length() - 4)
+    return -(-size // step) * step

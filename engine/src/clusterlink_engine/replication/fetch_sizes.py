@@ -1,0 +1,81 @@
+"""How many bytes a fetch asks for: more, the longer the way to the broker is. Pure, but for the times it is given.
+
+One request is under way at a time, so between two answers the line is empty for as long as a request takes to a broker and its
+answer's first byte takes back. Where that is long, answers are made larger, so that it weighs less: 5 MB per round trip of
+50 ms are at most 100 MB/s, 32 MB are five times as much.
+"""
+
+from dataclasses import dataclass
+
+# As large as a frame's buffer, with what is in an answer beside records: larger ones gain nothing below a second of round trip.
+MOST_BYTES = 32 * 1024 * 1024 - 64 * 1024
+
+# A way that is shorter is no long one; what is measured there is a busy machine.
+_SHORTEST_DELAY_SECONDS = 0.01
+
+# The part of an answer's time that may pass before its first byte comes.
+_DELAY_SHARE = 0.2
+
+# An answer is full that has this part of what was asked for, since it ends with a whole batch; and needless is what was asked
+# for if it has less than that one.
+_FULL, _NEEDLESS = 0.75, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What one fetch asks for: bytes per partition and in all, and how long a broker may wait for how many bytes.
+
+    The first two are what is begun with; up to the last two it may become more, as far as is seen that it helps.
+    """
+
+    partition_bytes: int
+    response_bytes: int
+    min_bytes: int
+    max_wait_ms: int
+    most_partition_bytes: int = 0
+    most_response_bytes: int = 0
+
+
+class FetchSizes:
+    """What is asked for now of one broker.
+
+    Attributes:
+        partition_bytes: Of one partition.
+        response_bytes: Of all together.
+    """
+
+    def __init__(self, limits: FetchLimits) -> None:
+        self._limits = limits
+        self._factor = 1
+        self.partition_bytes = limits.partition_bytes
+        self.response_bytes = limits.response_bytes
+
+    def answered(self, sizes: list[int], asked: int, delay: float, transfer: float) -> None:
+        """An answer came.
+
+        Args:
+            sizes: Bytes of records of each of its partitions, without those that had none.
+            asked: Bytes that were asked for in all.
+            delay: Seconds until its first byte came.
+            transfer: Seconds from then until its last one did.
+        """
+        is_full = sum(sizes) >= _FULL * asked or max(sizes, default=0) >= _FULL * self.partition_bytes
+        if is_full and delay >= max(_SHORTEST_DELAY_SECONDS, _DELAY_SHARE * (delay + transfer)):
+            if not self._is_at_its_most():
+                self._multiply(self._factor * 2)
+        elif sizes and not is_full and sum(sizes) < _NEEDLESS * min(asked, self.partition_bytes) and self._factor > 1:
+            self._multiply(self._factor // 2)
+
+    def _is_at_its_most(self) -> bool:
+        limits = self._limits
+        return self.partition_bytes >= limits.most_partition_bytes and self.response_bytes >= limits.most_response_bytes
+
+    def _multiply(self, factor: int) -> None:
+        limits = self._limits
+        self._factor = factor
+        self.partition_bytes = max(
+            limits.partition_bytes, min(limits.partition_bytes * factor, limits.most_partition_bytes)
+        )
+        self.response_bytes = max(
+            limits.response_bytes, min(limits.response_bytes * factor, limits.most_response_bytes)
+        )
