@@ -71,6 +71,14 @@ def _sealed(data: bytearray) -> None:
         position += 12 + length
 
 
+def damaged_log(randomness: random.Random) -> bytearray:
+    """Answers the bytes of a log with some damage, for half of them with checksums that fit."""
+    data = bytearray(mutated(randomness, _log(randomness).data))
+    if randomness.random() < 0.5:
+        _sealed(data)
+    return data
+
+
 def case() -> Case:
     """Answers the case: a fetch of damaged bytes, and everything that is written then."""
 
