@@ -284,7 +284,9 @@ static Outcome merge_run(const uint8_t *data, uint8_t *made, Batch *run, size_t 
     run->size = size;
     run->count = (int32_t)records;
     run->newest = writer.newest;
-    run->producer_id = run->epoch = run->sequence = -1;
+    run->producer_id = -1;
+    run->epoch = -1;
+    run->sequence = -1;
     run->is_merged = 1;
     return DONE;
 }
