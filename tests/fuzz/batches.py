@@ -90,7 +90,7 @@ def case() -> Case:
         if hostile:
             _sealed(data)
         wanted = _BASE + randomness.choice((0, 0, 1, 3))
-        mirror = cursor(0, merges=randomness.random() < 0.5)
+        mirror = cursor(0, merges=randomness.random() < 0.5, compiled=randomness.random() < 0.5)
         mirror.apply(mirror.core.lose())
         mirror.apply(mirror.core.probed(ProbeResult(wanted, wanted, 0, Producer(0, wanted - 1), None, True)))
         mirror.probe_done()
