@@ -5,6 +5,8 @@ BIN := .venv/bin
 WORKERS ?= 3
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile
 export PYTHONDONTWRITEBYTECODE :=
+# Compiled when the engine is installed, if there is a C compiler.
+RECORD_CODE = engine/hatch_build.py engine/src/clusterlink_engine/wire/_cutting.c
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check fix test test-all demo bench docs proto lock release clean
@@ -14,7 +16,7 @@ help: ## Shows this list.
 
 setup: .venv/.ready .venv-proto/.ready ## Creates .venv/ with everything (the other commands call it).
 
-.venv/.ready: requirements/dev.txt proto/pyproject.toml engine/pyproject.toml provider/pyproject.toml
+.venv/.ready: requirements/dev.txt proto/pyproject.toml engine/pyproject.toml provider/pyproject.toml $(RECORD_CODE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clusterlink needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
@@ -68,4 +70,4 @@ release: .venv-release/.ready ## Builds the provider for a registry, for this pl
 	@touch $@
 
 clean: ## Removes what make created.
-	rm -rf .venv .venv-proto .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-release .mypy_cache .ruff_cache .pytest_cache .hypothesis engine/src/clusterlink_engine/wire/*.so

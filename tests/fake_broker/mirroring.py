@@ -11,6 +11,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from clusterlink_engine.mirror.partition import Partition, ProbeResult
 from clusterlink_engine.replication.cursor import Cursor, Watcher
 from clusterlink_engine.replication.tenure import Lease, Tenure, clock
+from clusterlink_engine.wire.cutting import cutter
 from tests.fake_broker.broker import TOPIC, TOPIC_ID, FakeBroker, Request, frame
 
 PRODUCER_ID = 7
@@ -27,7 +28,7 @@ def batch(base_offset: int, records: int = 3) -> bytearray:
     return data
 
 
-def cursor(index: int, *, merges: bool = False) -> Cursor:
+def cursor(index: int, *, merges: bool = False, compiled: bool = True) -> Cursor:
     """A cursor whose mirror is empty: it copies from offset 0, and each batch as it is, unless it merges tiny ones."""
     lease = Lease()
     lease.extend(clock() + 3600)
@@ -46,6 +47,7 @@ def cursor(index: int, *, merges: bool = False) -> Cursor:
             epochs_changed=lambda cursor: cursor.epochs_stored(list(cursor.core.source_epochs)),
             overtaken=lambda *_: None,
         ),
+        cutter=cutter(compiled=compiled),
         merges=merges,
     )
     made.apply(made.core.probed(ProbeResult(0, 0, 0, None, None, True)))

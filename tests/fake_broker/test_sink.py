@@ -40,7 +40,7 @@ class Running:
         data = bytearray(b"".join(batch(offset) for offset in offsets))
         whole = Frame(self.budget, memoryview(data))
         await self.cursor.fetched(
-            split(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
+            self.cursor.cut(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
         )
         whole.release()
 

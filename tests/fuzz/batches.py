@@ -72,6 +72,14 @@ def _sealed(data: bytearray) -> None:
         position += 12 + length
 
 
+def damaged_log(randomness: random.Random) -> bytearray:
+    """Answers the bytes of a log with some damage, for half of them with checksums that fit."""
+    data = bytearray(mutated(randomness, _log(randomness).data))
+    if randomness.random() < 0.5:
+        _sealed(data)
+    return data
+
+
 def case() -> Case:
     """Answers the case: a fetch of damaged bytes, and everything that is written then."""
 
@@ -82,7 +90,7 @@ def case() -> Case:
         if hostile:
             _sealed(data)
         wanted = _BASE + randomness.choice((0, 0, 1, 3))
-        mirror = cursor(0, merges=randomness.random() < 0.5)
+        mirror = cursor(0, merges=randomness.random() < 0.5, compiled=randomness.random() < 0.5)
         mirror.apply(mirror.core.lose())
         mirror.apply(mirror.core.probed(ProbeResult(wanted, wanted, 0, Producer(0, wanted - 1), None, True)))
         mirror.probe_done()

@@ -61,6 +61,7 @@ from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 from clusterlink_engine.wire.codes import Code
+from clusterlink_engine.wire.cutting import cut_compiled, cutter
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class _Running:
             gaps=gaps,
             budget=Budget(settings.replication.buffer_bytes),
             limit=Bucket(),
+            cutter=cutter(compiled=settings.replication.record_code == "auto"),
             settings=settings.replication,
         )
         self._lease = Lease()
@@ -207,7 +209,8 @@ class _Running:
             await self._lead()
         else:
             self._tasks.start("follow", self._follow(standing))
-        log.info("engine %s of cluster %s works", __version__, self._cluster.cluster_id)
+        code = "compiled" if self._local.cutter is cut_compiled else "Python"
+        log.info("engine %s of cluster %s works; record code: %s", __version__, self._cluster.cluster_id, code)
         if self._supervised is not None:
             answers = {"leads": self._leads, "metrics": self._metrics, "ready": self._is_ready}
             self._tasks.start("supervisor", self._supervised.run(answers))
@@ -223,9 +226,7 @@ class _Running:
 
     async def _metrics(self) -> str:
         worker = self._supervised.number if self._supervised is not None else 0
-        return await asyncio.to_thread(
-            render, list(describe(self._plane, self._local.destination.paused_seconds)), worker
-        )
+        return await asyncio.to_thread(render, list(describe(self._plane, self._local)), worker)
 
     async def _is_ready(self) -> bool:
         return self._plane.has_grants

@@ -320,6 +320,10 @@ class Replication(Section):
     """Whether tiny batches are merged: "auto", the default: uncompressed ones of up to 16 records that are fetched together,
     up to 64 KiB; records, offsets and timestamps stay as they are. "off": never, so that batches keep their bytes, too."""
 
+    record_code: Literal["auto", "python"] = "auto"
+    """What cuts fetched bytes into batches and merges tiny ones: "auto", the default: compiled code, if there was a C compiler
+    when the engine was installed (its log and clusterlink_record_code_compiled tell); "python": never compiled code."""
+
     write_guard: Literal["auto", "off"] = "auto"
     """Whether an ACL denies everybody to write to mirror topics: "auto", the default, where the engine is a super user of the
     local cluster and so is not stopped by it; "off": never. Foreign writes are noticed in either case."""

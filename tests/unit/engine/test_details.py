@@ -38,6 +38,7 @@ def cursor(index: int, log_end: int = 0, **attributes: Any) -> Cursor:
         producer_id=1,
         tenure=SOMEWHERE,
         watcher=SOMEWHERE,
+        cutter=SOMEWHERE,
     )
     core.probed(ProbeResult(log_end, log_end, 0, None, None, settled=True))
     made.source = made.sink = SOMEWHERE

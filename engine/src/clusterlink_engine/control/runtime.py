@@ -39,6 +39,7 @@ from clusterlink_engine.sync.task import SyncTask
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
+from clusterlink_engine.wire.cutting import Cutter
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Local:
     gaps: Gaps
     budget: Budget
     limit: Bucket
+    cutter: Cutter
     settings: Replication
 
 
@@ -165,6 +167,7 @@ class LinkRuntime:
                 on_metadata=partial(listeners.source_seen, self.name, direction),
                 on_retired=listeners.retired,
                 watcher=listeners.watcher,
+                cutter=self._local.cutter,
                 merges=self._local.settings.merge_batches == "auto",
             ),
             config_sync=TopicConfigSync(source.admin, destination.admin, self._now, mirrors, listeners.store_desired),

@@ -6,29 +6,37 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from clusterlink_engine.control.plane import Plane
-from clusterlink_engine.control.runtime import LinkRuntime
+from clusterlink_engine.control.runtime import LinkRuntime, Local
 from clusterlink_engine.control.view import View
+from clusterlink_engine.wire.cutting import cut_compiled
 
 _PARTITION = ("link", "topic", "partition")
 
 
-def describe(plane: Plane, local_paused: float) -> Iterator[Metric]:
+def describe(plane: Plane, local: Local) -> Iterator[Metric]:
     """Answers all metrics of a process.
 
     Args:
         plane: Of the process.
-        local_paused: Seconds for which brokers of the local cluster wanted to be left alone by those that write.
+        local: The local cluster, as all links share it.
     """
     view = plane.view
     leads = GaugeMetricFamily("clusterlink_leads", "1 in the one process that leads the others.")
     leads.add_metric([], int(plane.leads))
     yield leads
+    code = GaugeMetricFamily(
+        "clusterlink_record_code_compiled", "1 if compiled code cuts what is fetched, 0 if Python does."
+    )
+    code.add_metric([], int(local.cutter is cut_compiled))
+    yield code
     up = GaugeMetricFamily("clusterlink_link_up", "Whether the remote cluster of a link can be used.", labels=["link"])
     for link in view.links:
         runtime = plane.find(link)
         up.add_metric([link], int(runtime is not None and runtime.error is None))
     yield up
-    yield from _rates([runtime for link in view.links if (runtime := plane.find(link)) is not None], local_paused)
+    yield from _rates(
+        [runtime for link in view.links if (runtime := plane.find(link)) is not None], local.destination.paused_seconds
+    )
     if plane.leads:
         yield from _tasks([runtime for link in view.links if (runtime := plane.find(link)) is not None])
     yield from _partitions(plane, view)

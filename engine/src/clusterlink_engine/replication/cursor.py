@@ -18,9 +18,10 @@ from clusterlink_engine.replication.buffers import Budget, Frame, Holding, Part
 from clusterlink_engine.replication.lag import Lag
 from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire import merging, records
+from clusterlink_engine.wire import records
 from clusterlink_engine.wire.batch import Batch, TornBatchError, patch
 from clusterlink_engine.wire.codes import Code, appended, is_moved, name_of
+from clusterlink_engine.wire.cutting import Cut, Cutter
 from clusterlink_engine.wire.fetch import FetchedPartition
 from clusterlink_engine.wire.produce import Acknowledgement, ProducePartition
 
@@ -101,6 +102,7 @@ class Cursor:
         producer_id: int,
         tenure: Tenure,
         watcher: "Watcher",
+        cutter: Cutter,
         merges: bool = True,
     ) -> None:
         """Begins with what the core wants read.
@@ -115,6 +117,7 @@ class Cursor:
             producer_id: Of the link.
             tenure: Of the partition's shard.
             watcher: Told what there is to tell.
+            cutter: Cuts what is fetched into batches.
             merges: Whether tiny batches that are fetched together are merged.
         """
         self.core = core
@@ -142,6 +145,7 @@ class Cursor:
         self._seal: Gap | None = None
         self.lag = Lag()
         self._watcher = watcher
+        self._cutter = cutter
         self._merges = merges
         self._merged_until = 0  # below it batches may be merged ones
         self._stopping = False
@@ -198,7 +202,17 @@ class Cursor:
 
     # The source's side.
 
-    async def fetched(self, batches: list[Batch], frame: Frame, answer: FetchedPartition) -> None:
+    def cut(self, records: memoryview) -> Cut:
+        """Cuts the record bytes that were fetched, for `fetched`, which must have them at once.
+
+        Tiny batches are merged, and then go the way of all others: none of what follows knows a difference.
+
+        Raises:
+            TornBatchError: They are damaged.
+        """
+        return self._cutter(records, merges=self._merges)
+
+    async def fetched(self, cut: Cut, frame: Frame, answer: FetchedPartition) -> None:
         """Takes what a fetch at the core's fetch offset brought; nothing else is fetched before it returns."""
         self._fetch_backoff.reset()
         self.fetch_error = 0
@@ -208,8 +222,11 @@ class Cursor:
         self.apply(core.source_seen(answer.log_start_offset, answer.high_watermark, answer.last_stable_offset))
         if answer.diverging is not None:
             self.apply(core.source_diverged(*answer.diverging))
-        many = len(batches) > _MANY_BATCHES
-        batches = self._merge(batches, answer.records)
+        batches = cut.batches
+        if len(batches) < cut.found:
+            self._merged_until = batches[-1].header.last_offset + 1
+        elif not self._merges and core.phase is Phase.COPYING:  # again: everything that was on its way is answered
+            self._merged_until = 0
         pieces = core.plan([batch.header for batch in batches], answer.aborted)
         if core.epochs_unstored:
             self._watcher.epochs_changed(self)
@@ -223,21 +240,10 @@ class Cursor:
         if core.failure is None:
             self.settled.set()
         self.offer()
-        if many:
+        if cut.found > _MANY_BATCHES:
             await asyncio.sleep(
                 0
             )  # an answer has many partitions: heartbeats, and what is ready to be sent, cannot wait
-
-    def _merge(self, batches: list[Batch], records: memoryview) -> list[Batch]:
-        """Merges tiny batches, which then go the way of all others: none of what follows knows a difference."""
-        if not self._merges:
-            if self.core.phase is Phase.COPYING:  # again: everything that was on its way is answered
-                self._merged_until = 0
-            return batches
-        merged = merging.merge(records, batches)
-        if len(merged) < len(batches):
-            self._merged_until = merged[-1].header.last_offset + 1
-        return merged
 
     def fetch_failed(self, code: int) -> None:
         """A fetch was refused for this partition: it is left out for a while."""

@@ -16,6 +16,7 @@ from clusterlink_engine.replication.tenure import Tenure
 from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
+from clusterlink_engine.wire.cutting import Cutter
 
 # Batches in flight are answered in milliseconds; a broker that is away must not hold up a pause.
 _DRAIN_SECONDS = 10.0
@@ -43,6 +44,7 @@ class LinkReplication:
         on_retired: Callable[[Cursor], None],
         on_metadata: Callable[[Metadata], None],
         watcher: Watcher,
+        cutter: Cutter,
         merges: bool,
     ) -> None:
         """Makes the replication of a link.
@@ -59,6 +61,7 @@ class LinkReplication:
             on_retired: Told when nothing of a cursor is on its way any more.
             on_metadata: Told every reading of the read cluster's metadata.
             watcher: Told what cursors have to tell.
+            cutter: Cuts what is fetched into batches.
             merges: Whether tiny batches are merged.
         """
         self.cluster = cluster
@@ -74,6 +77,7 @@ class LinkReplication:
         self._on_retired = on_retired
         self._progress = progress
         self._watcher = watcher
+        self._cutter = cutter
         self._merges = merges
         self._limits = _limits(link)
         self._cursors: dict[str, dict[int, Cursor]] = {}
@@ -124,6 +128,7 @@ class LinkReplication:
                 producer_id=self._producer_id(),
                 tenure=tenure,
                 watcher=self._watcher,
+                cutter=self._cutter,
                 merges=self._merges,
             )
             self._cursors.setdefault(mirror.name, {})[index] = cursor

@@ -240,17 +240,18 @@ class Source:
         try:
             if not self._has_possible_ends(entry, offset):
                 raise batch.TornBatchError("the ends of the log do not fit together")
+            entry = entry._replace(log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset))
+            if cursor.source is not self or cursor.core.fetch_offset != offset:
+                return
             # Not more than was asked for, but for the one batch that there always is.
             first = batch.peek(entry.records)
             most = max(asked.max_bytes, first.size if first is not None else 0)
-            batches = batch.split(entry.records[:most])
+            cut = cursor.cut(entry.records[:most])
         except batch.TornBatchError as error:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
             cursor.fetch_failed(Code.CORRUPT_MESSAGE)
             return
-        entry = entry._replace(log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset))
-        if cursor.source is self and cursor.core.fetch_offset == offset:
-            await cursor.fetched(batches, frame, entry)
+        await cursor.fetched(cut, frame, entry)
 
     @staticmethod
     def _has_possible_ends(entry: fetch.FetchedPartition, offset: int) -> bool:

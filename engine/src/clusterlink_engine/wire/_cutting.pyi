@@ -1,0 +1,6 @@
+from collections.abc import Callable
+
+def cut(
+    records: memoryview, merges: bool, most_records: int, most_bytes: int, checksum: Callable[[memoryview], int], /
+) -> tuple[int, list[tuple[int, tuple[int, int, int, int, int, int, int, int, int, int, int]]]] | None: ...
+def checksums(data: bytes, /) -> tuple[int, int]: ...
