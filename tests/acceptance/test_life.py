@@ -62,7 +62,7 @@ def test_update_in_place(applied: Terraform, engine: Engine, client: EngineClien
         """
   paused            = true
   topic_config_sync = { interval_ms = 7000, include = ["retention.ms"] }
-  config            = { "replica.fetch.max.bytes" = "5242880" }
+  config            = { "replica.fetch.max.bytes" = "5242880", "cluster.link.io.max.bytes.per.second" = "20000000" }
 """,
     )
     changed = changed_link + mirror('status = "PAUSED"\n  config = { "min.insync.replicas" = "1" }')
@@ -74,7 +74,10 @@ def test_update_in_place(applied: Terraform, engine: Engine, client: EngineClien
     assert made.link_id == link_id
     assert (made.paused, made.topic_config_sync.interval_ms) == (True, 7000)
     assert list(made.topic_config_sync.include) == ["retention.ms"]
-    assert dict(made.config) == {"replica.fetch.max.bytes": "5242880"}
+    assert dict(made.config) == {
+        "replica.fetch.max.bytes": "5242880",
+        "cluster.link.io.max.bytes.per.second": "20000000",
+    }
     assert (topic.paused, dict(topic.config)) == (True, {"min.insync.replicas": "1"})
     # Taken out again, everything goes back to its default; the mirror topic's setting first, since the link will own it.
     applied.step(changed_link + mirror(), {ORDERS: "update"})
