@@ -196,7 +196,7 @@ async def test_a_broker_that_has_nothing_and_does_not_wait_is_asked_less_and_les
         {"log_start_offset": -1},
         {"log_start_offset": 1},  # the fetch at 0 would have been out of range
         {"high_watermark": -5},
-        {"last_stable_offset": 2000},
+        {"last_stable_offset": -1},
     ],
 )
 async def test_ends_of_a_log_that_do_not_fit_together_are_damage(
@@ -207,6 +207,16 @@ async def test_ends_of_a_log_that_do_not_fit_together_are_damage(
     assert running.cursor.core.fetch_offset == 0
     broker.handlers[FETCH] = fetched({}, bytes(batch(0)))
     await until(lambda: running.cursor.core.fetch_offset == 3, "the partition to go on")
+
+
+async def test_a_last_stable_offset_beyond_the_high_watermark_is_a_moment_later_not_damage(
+    broker: FakeBroker, running: Running
+) -> None:
+    """A broker reads the high watermark first, and both may move before it reads the other one."""
+    broker.handlers[FETCH] = fetched({"high_watermark": 3, "last_stable_offset": 6}, bytes(batch(0)))
+    await until(lambda: running.cursor.core.fetch_offset == 3, "the records to be taken")
+    assert running.cursor.fetch_error == 0
+    assert (running.cursor.core.source_high_watermark, running.cursor.core.source_last_stable) == (3, 3)
 
 
 @pytest.mark.parametrize(("said", "expected"), [(0, None), (5, 5), (9, 6)])

@@ -240,7 +240,11 @@ class Source:
         try:
             if not self._has_possible_ends(entry, offset):
                 raise batch.TornBatchError("the ends of the log do not fit together")
-            entry = entry._replace(log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset))
+            entry = entry._replace(
+                log_start_offset=await self._confirmed_start(cursor, entry.log_start_offset),
+                # A broker reads the high watermark first, and both may move before it reads the other one.
+                last_stable_offset=min(entry.last_stable_offset, entry.high_watermark),
+            )
             if cursor.source is not self or cursor.core.fetch_offset != offset:
                 return
             # Not more than was asked for, but for the one batch that there always is.
@@ -257,7 +261,7 @@ class Source:
     def _has_possible_ends(entry: fetch.FetchedPartition, offset: int) -> bool:
         """Tells whether a log can have such ends that has, or will have, something at an offset (else it is out of range)."""
         start, stable, end = entry.log_start_offset, entry.last_stable_offset, entry.high_watermark
-        return 0 <= start <= min(offset, end) and 0 <= stable <= end
+        return 0 <= start <= min(offset, end) and stable >= 0
 
     async def _confirmed_start(self, cursor: Cursor, log_start: int) -> int:
         """Answers where the source's log starts, asked for once more if it moved: what is below is deleted on the mirror."""
