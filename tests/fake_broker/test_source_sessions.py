@@ -13,6 +13,7 @@ from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.fetch_sizes import FetchLimits
 from clusterlink_engine.replication.sink import Sink
 from clusterlink_engine.replication.source import Source
+from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.produce import Acknowledgement
@@ -86,7 +87,9 @@ class Running:
 
     def __init__(self, cluster: Cluster) -> None:
         self.budget = Budget(_LIMIT)
-        self.source = Source(cluster, NODE, self.budget, FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)
+        self.source = Source(
+            cluster, NODE, self.budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None
+        )
         self.cursors = [cursor(0), cursor(1)]
         for entry in self.cursors:
             self.source.add(entry)
@@ -229,7 +232,7 @@ async def test_a_broker_that_stalls_takes_half_of_the_memory_and_the_others_go_o
     sessions.ends = 1 << 30
     limit = 1 << 15
     budget = Budget(limit)
-    source = Source(cluster, NODE, budget, FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)
+    source = Source(cluster, NODE, budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)
     goes_on, stalled = cursor(0), [cursor(index) for index in range(1, 30)]
     mirrors = [Mirror(cluster, [goes_on], stalls=False), Mirror(cluster, stalled, stalls=True)]
     for entry in (*stalled, goes_on):

@@ -212,7 +212,10 @@ class Prober:
 
     def _refused(self, cursor: Cursor, code: int) -> None:
         """The broker did not answer for this partition: it is read again, after a while."""
-        log.info("%s-%d: the log end cannot be read: %s", *cursor.key, name_of(code))
-        if is_moved(code):
+        moved = is_moved(code)
+        # A topic that was just created, or whose leader moves, is known to its broker a moment later: a line each says nothing.
+        level = logging.DEBUG if moved else logging.INFO
+        log.log(level, "%s-%d: the log end cannot be read: %s", *cursor.key, name_of(code))
+        if moved:
             self._on_moved()
         cursor.apply(Probe(settle=cursor.wanted_probe is not None and cursor.wanted_probe.settle, later=True))

@@ -11,6 +11,7 @@ from clusterlink_engine.errors import KafkaError, ProtocolViolationError
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.fetch_sizes import FetchLimits, FetchSizes
+from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, logs
 from clusterlink_engine.wire.cluster import Cluster
@@ -27,9 +28,6 @@ _WAIT_WHILE_CROWDED_MS = 10
 _LOOK_AGAIN_SECONDS = 0.01
 _LOOK_AGAIN_SECONDS_EACH = 20e-6
 
-# A quota is kept within one of its windows, of which Kafka looks at eleven, of a second each.
-_LONGEST_THROTTLE_SECONDS = 30.0
-
 
 class Source:
     """The fetch loop of one source broker.
@@ -41,9 +39,16 @@ class Source:
     """
 
     def __init__(
-        self, cluster: Cluster, node: int, budget: Budget, limits: FetchLimits, on_moved: Callable[[], None]
+        self,
+        cluster: Cluster,
+        node: int,
+        budget: Budget,
+        throttle: Throttle,
+        limits: FetchLimits,
+        on_moved: Callable[[], None],
     ) -> None:
         self.node = node
+        self._throttle = throttle
         self._limits = limits
         self._sizes = FetchSizes(limits)
         self._cluster = cluster
@@ -108,6 +113,7 @@ class Source:
             self._session = FetchSession(self._version, self._session.id)
             self._changed.update(dict.fromkeys(self._cursors.values()))
             while True:
+                await self._throttle.wait()
                 await self._budget.wait()
                 await connection.drain()
                 self._update()
@@ -160,7 +166,7 @@ class Source:
     async def _fetch(self, connection: Connection) -> None:
         limits, session = self._limits, self._session
         request = session.request()
-        max_bytes = max(1, min(self._sizes.response_bytes, self._budget.room))
+        max_bytes = self._throttle.at_once(max(1, min(self._sizes.response_bytes, self._budget.room)))
         is_short = self._crowded or session.is_behind
         max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if is_short else limits.max_wait_ms
         body = fetch.encode(
@@ -185,6 +191,7 @@ class Source:
         self._sizes.answered(
             sizes, max_bytes, connection.answer_began_at - asked_at, came_at - connection.answer_began_at
         )
+        self._throttle.took(sum(sizes))
         frame = Frame(self._budget, view)
         try:
             if answer.error:
@@ -200,7 +207,7 @@ class Source:
             self._haste.reset()
         elif loop.time() - asked_at < max_wait_ms / 1000:
             await self._haste.wait()
-        await asyncio.sleep(min(max(answer.throttle_ms, 0) / 1000, _LONGEST_THROTTLE_SECONDS))
+        await self._throttle.obey(answer.throttle_ms)
 
     async def _take(self, answer: fetch.FetchAnswer, frame: Frame) -> bool:
         """Gives the cursors what came for them; answers whether one got on by it."""
