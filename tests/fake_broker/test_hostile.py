@@ -113,8 +113,8 @@ async def test_a_cluster_of_very_many_brokers_is_not_asked_one_after_the_other(
 
 async def test_connections_to_brokers_that_are_no_more_are_closed(broker: FakeBroker, cluster: Cluster) -> None:
     await cluster.metadata([])
-    cluster._brokers[7] = ("127.0.0.1", broker.port)
-    connection = await cluster._controlled(7)
+    cluster._brokers = {**cluster._brokers, 7: ("127.0.0.1", broker.port)}
+    connection = await cluster.controlled(7)
     await cluster.metadata([])
     assert not connection.is_open
     assert not cluster._control.keys() | cluster._locks.keys()

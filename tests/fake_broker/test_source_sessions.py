@@ -86,8 +86,9 @@ class Running:
     """A source at work, with cursors of two partitions."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self.budget = Budget(_LIMIT)
         self.source = Source(
-            cluster, NODE, Budget(_LIMIT), Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None
+            cluster, NODE, self.budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None
         )
         self.cursors = [cursor(0), cursor(1)]
         for entry in self.cursors:
@@ -178,6 +179,25 @@ async def test_a_cursor_that_came_in_anothers_place_is_asked_anew(sessions: Sess
     successor = cursor(0)
     running.source.add(successor)
     await until(successor.settled.is_set, "the ends to be answered to the successor")
+
+
+async def test_what_must_wait_for_others_takes_one_batch_of_memory(
+    sessions: SessionBroker, running: Running, cluster: Cluster
+) -> None:
+    """All partitions of a topic that is seeded wait for the last one, and must leave it the memory."""
+    held, goes_on = running.cursors
+    sessions.ends = 300
+    held.hold_until(4)
+    task = asyncio.ensure_future(Mirror(cluster, [held, goes_on], stalls=False).run())
+    try:
+        await until(lambda: (held.core.log_end, goes_on.core.log_end) == (3, 300), "the other one to go on")
+        assert (held.waits_at, held.core.fetch_offset) == (6, 6)
+        assert running.budget.room == _LIMIT
+        held.hold_until(None)
+        await until(lambda: held.core.log_end == 300, "it to go on")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 # A broker of the mirror's that stalls.

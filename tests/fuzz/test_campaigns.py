@@ -12,7 +12,7 @@ from tests.fuzz.replay import SCRAM, Recording, ReplayedCluster, load
 from tests.fuzz.scenarios import SCENARIOS, TOPIC
 
 _RECORDINGS = load()
-_FETCH, _PRODUCE = 1, 0
+_FETCH, _PRODUCE, _LIST_OFFSETS = 1, 0, 2
 
 
 def _decoded() -> set[int]:
@@ -21,7 +21,7 @@ def _decoded() -> set[int]:
         importlib.import_module(f"{wire.__name__}.{found.name}") for found in pkgutil.iter_modules(wire.__path__)
     ]
     messages = [value for module in modules for name, value in vars(module).items() if name.endswith("Response")]
-    return {_FETCH, _PRODUCE, *(message.API_KEY for message in messages)}
+    return {_FETCH, _PRODUCE, _LIST_OFFSETS, *(message.API_KEY for message in messages)}
 
 
 def test_every_answer_that_is_decoded_is_recorded() -> None:

@@ -1,4 +1,4 @@
-"""The two messages that are coded by hand, against two codecs that were written by others: kafka-python's and kio's."""
+"""The messages that are coded by hand, against two codecs that were written by others: kafka-python's and kio's."""
 
 import struct
 from importlib import import_module
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
+from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
 from kio.serial import entity_reader
 
-from clusterlink_engine.wire import fetch, produce
+from clusterlink_engine.wire import fetch, list_offsets, produce
 from clusterlink_engine.wire.primitives import (
     compact_string,
     read_varint,
@@ -43,13 +44,15 @@ PRODUCE_VERSIONS = pytest.mark.parametrize("version", range(produce.LOWEST, prod
 
 Topic = FetchResponse.FetchableTopicResponse
 Data = Topic.PartitionData
+Listed = ListOffsetsResponse.ListOffsetsTopicResponse
 ProducedTopic = ProduceResponse.TopicProduceResponse
 Produced = ProducedTopic.PartitionProduceResponse
 
 
 def kio(message: str, version: int, kind: str, data: bytes) -> Any:
     """Decodes with kio; all bytes must be used."""
-    module = import_module(f"kio.schema.{message.lower()}.v{version}.{kind.lower()}")
+    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in message)[1:]
+    module = import_module(f"kio.schema.{name}.v{version}.{kind.lower()}")
     value, size = entity_reader(getattr(module, message + kind))(bytes(data), 0)
     assert size == len(data)
     return value
@@ -241,6 +244,72 @@ def test_random_bytes_are_no_fetch_answer_or_an_empty_one(version: int, data: by
     except DOCUMENTED:
         return
     assert sum(len(entry.records) for entry in ours.partitions) <= len(data)
+
+
+# ListOffsets.
+
+LIST_OFFSETS_VERSIONS = pytest.mark.parametrize("version", range(list_offsets.LOWEST, list_offsets.HIGHEST + 1))
+OFFSET_TOPICS = st.dictionaries(NAMES, st.lists(INDEXES, min_size=1, max_size=5), max_size=4)
+
+
+@LIST_OFFSETS_VERSIONS
+@given(topics=OFFSET_TOPICS, timestamp=INT64, replica_id=INT32, isolation=st.sampled_from([0, 1]))
+def test_a_list_offsets_request_is_what_others_read(
+    version: int, topics: dict[str, list[int]], timestamp: int, replica_id: int, isolation: int
+) -> None:
+    data = list_offsets.encode(version, topics, timestamp=timestamp, replica_id=replica_id, isolation=isolation)
+    for decoded in (ListOffsetsRequest.decode(data, version=version), kio("ListOffsets", version, "Request", data)):
+        assert (int(decoded.replica_id), int(decoded.isolation_level)) == (replica_id, isolation)
+        assert {topic.name: [p.partition_index for p in topic.partitions] for topic in decoded.topics} == topics
+        assert {(p.current_leader_epoch, p.timestamp) for topic in decoded.topics for p in topic.partitions} <= {
+            (-1, timestamp)
+        }
+
+
+@st.composite
+def listed(draw: st.DrawFn) -> Any:
+    partitions = st.builds(
+        Listed.ListOffsetsPartitionResponse,
+        partition_index=INDEXES,
+        error_code=CODES,
+        timestamp=INT64,
+        offset=INT64,
+        leader_epoch=INT32,
+    )
+    topics = st.builds(Listed, name=NAMES, partitions=st.lists(partitions, max_size=3))
+    return ListOffsetsResponse(throttle_time_ms=draw(INDEXES), topics=draw(st.lists(topics, max_size=3)))
+
+
+@LIST_OFFSETS_VERSIONS
+@given(answer=listed(), tags=HEADER_TAGS, data=st.data())
+def test_a_list_offsets_answer_is_read_as_others_wrote_it(
+    version: int, answer: Any, tags: bytes, data: st.DataObject
+) -> None:
+    whole = (tags if version >= list_offsets.FLEXIBLE else b"") + bytes(answer.encode(version=version))
+    expected = [
+        (topic.name, p.partition_index, p.offset, int(p.error_code))
+        for topic in answer.topics
+        for p in topic.partitions
+    ]
+    assert list_offsets.decode(version, memoryview(whole), len(expected)) == expected
+    if expected:
+        with pytest.raises(ValueError, match="more partitions"):
+            list_offsets.decode(version, memoryview(whole), len(expected) - 1)
+    cut = memoryview(whole)[: data.draw(st.integers(0, len(whole) - 1))]
+    try:
+        assert list_offsets.decode(version, cut, len(expected)) == expected
+    except DOCUMENTED:
+        return
+    assert len(whole) - len(cut) <= 2, "something that means nothing was missing, at most"
+
+
+@LIST_OFFSETS_VERSIONS
+@given(data=st.binary(max_size=300))
+def test_random_bytes_are_no_list_offsets_answer_or_few_offsets(version: int, data: bytes) -> None:
+    try:
+        assert len(list_offsets.decode(version, memoryview(data), 10)) <= 10
+    except DOCUMENTED:
+        return
 
 
 # Produce.

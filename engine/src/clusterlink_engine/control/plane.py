@@ -136,8 +136,7 @@ class Plane:
     def _hold(self, topic: str, index: int, hold_at: int) -> None:
         for cursor in self.cursors(topic):
             if cursor.index == index and cursor.core.hold_at is not None:
-                cursor.core.hold_at = max(cursor.core.hold_at, hold_at)
-                cursor.offer()
+                cursor.hold_until(max(cursor.core.hold_at, hold_at))
 
     # What it does.
 
@@ -245,8 +244,7 @@ class Plane:
         if mirror.phase is Phase.ACTIVE:
             for cursor in runtime.cursors(mirror.name):
                 if cursor.core.hold_at is not None:  # it was seeded
-                    cursor.core.hold_at = None
-                    cursor.offer()
+                    cursor.hold_until(None)
         if tenures:
             runtime.way(mirror.direction).config_sync.hurry_for(mirror.name)
 

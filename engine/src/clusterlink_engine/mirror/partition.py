@@ -27,7 +27,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from clusterlink_engine.mirror.batches import CONTROL_BIT, BatchHeader, Refusal
-from clusterlink_engine.mirror.pieces import Filler, Gap, Piece, Recode, read
+from clusterlink_engine.mirror.pieces import Filler, Gap, Piece, Reading, Recode, read
 from clusterlink_engine.model.states import MirrorError
 
 # A broker remembers the last five batches of a producer (ProducerStateEntry): more in flight could not be deduplicated.
@@ -404,7 +404,7 @@ class Partition:
         if not self.may_fetch:
             return []
         batches = list(batches)
-        reading = read(batches, aborted, self.fetch_offset)
+        reading = self._up_to_hold(read(batches, aborted, self.fetch_offset))
         pieces = reading.pieces
         if self._tail_unproven and pieces:
             self._tail_unproven = False
@@ -418,6 +418,15 @@ class Partition:
         self._note_epochs(batches, reading.end)
         self.fetch_offset = reading.end
         return [part for piece in pieces for part in (self.divide(piece) if isinstance(piece, Gap) else [piece])]
+
+    def _up_to_hold(self, reading: Reading) -> Reading:
+        """Leaves out what follows the first piece that must wait: it is fetched when that one may be written."""
+        if self.hold_at is None:
+            return reading
+        for number, piece in enumerate(reading.pieces[:-1]):
+            if piece.end > self.hold_at:
+                return Reading(reading.pieces[: number + 1], piece.end, None)
+        return reading
 
     def look_again(self) -> Action:
         """What `plan` answered cannot be used: it is fetched again."""

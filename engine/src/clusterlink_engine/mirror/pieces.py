@@ -27,6 +27,11 @@ class Copy(NamedTuple):
 
     batch: BatchHeader
 
+    @property
+    def end(self) -> int:
+        """The offset after the batch."""
+        return self.batch.last_offset + 1
+
 
 class Recode(NamedTuple):
     """A batch whose records must be encoded again.

@@ -174,7 +174,10 @@ class Cursor:
 
     def may_fetch(self, now: float) -> bool:
         """Whether it can go into a fetch, room aside."""
-        return self.core.may_fetch and not self._planning and not self._stopping and now >= self.fetch_not_before
+        core = self.core
+        if not core.may_fetch or self._planning or self._stopping or now < self.fetch_not_before:
+            return False
+        return core.hold_at is None or not self._queue or self._queue[-1].end <= core.hold_at
 
     @property
     def may_send(self) -> bool:
@@ -268,8 +271,7 @@ class Cursor:
         drops = self._drops
         for piece in pieces:
             if isinstance(piece, Copy):
-                part.hold()
-                self._queue.append(Waiting(by_offset[piece.batch.base_offset], part))
+                self._queue.append(self._waiting(by_offset[piece.batch.base_offset], part))
             elif isinstance(piece, Recode):
                 try:
                     runs = await self._recode(by_offset[piece.batch.base_offset], piece.first, part)
@@ -284,6 +286,14 @@ class Cursor:
                 self.offer()
             else:
                 self._push_gap(piece)
+
+    def _waiting(self, batch: Batch, part: Part) -> Waiting:
+        """Holds a batch; one that waits for others to get on has bytes of its own, for they need the memory."""
+        hold_at = self.core.hold_at
+        if hold_at is not None and batch.header.last_offset >= hold_at:
+            return Waiting(Batch(batch.header, memoryview(bytearray(batch.view))), None)
+        part.hold()
+        return Waiting(batch, part)
 
     async def _recode(self, batch: Batch, first: int, part: Part) -> list[Batch]:
         """Encodes a batch again, a large one in a thread: a few bytes may be a million records, and others have work too."""
@@ -430,6 +440,12 @@ class Cursor:
             self.sink.ready(self)
         elif self.gap_writer is not None and self.may_fill:
             self.gap_writer.ready(self)
+
+    def hold_until(self, offset: int | None) -> None:
+        """Nothing that ends above this offset is written; None for no such limit."""
+        self.core.hold_at = offset
+        self._tell_source()
+        self.offer()
 
     def epochs_stored(self, epochs: list[tuple[int, int]]) -> None:
         """The source's leader epochs are stored: what was fetched in them may be written."""

@@ -34,8 +34,8 @@ class Sink(Outlet):
     Attributes:
         node: Id of the broker.
         on_moved: Called when a broker said that it is not the leader.
-        paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_answered`.
         held: What waits for the broker, or is on its way there, by all its connections.
+        paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_answered`.
     """
 
     def __init__(

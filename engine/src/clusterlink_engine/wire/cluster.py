@@ -91,6 +91,9 @@ class Cluster:
         self._tls = Contexts(security.tls or Tls(), side) if security.uses_tls else None
         self._timeout = timeout
         self._brokers: dict[int, tuple[str, int]] = {}
+        # The last reading that worked, and the answer that it is made of, with its version.
+        self._metadata = Metadata("", {}, {})
+        self._read: tuple[int, memoryview] | None = None
         self._control: dict[int, Connection] = {}
         self._bootstrapped: Connection | None = None
         self._locks: dict[int, asyncio.Lock] = {}
@@ -107,30 +110,16 @@ class Cluster:
         """
         connection = await self._any()
         try:
-            answer = await self._ask_metadata(connection, sorted(set(topics)))
+            version, body = await self._ask_metadata(connection, sorted(set(topics)))
+            if (version, body) != self._read:  # else nothing has changed, as nearly always
+                self._metadata = _metadata_of(await self._read_metadata(connection, version, body))
+                self._read = version, body
         except KafkaError:
             self._bootstrapped = None
             raise
-        metadata = Metadata(
-            cluster_id=answer.cluster_id or "",
-            brokers={broker.node_id: (broker.host, broker.port) for broker in answer.brokers},
-            topics={
-                topic.name: TopicInfo(
-                    topic.name,
-                    topic_id_of(topic.topic_id),
-                    {
-                        p.partition_index: PartitionInfo(p.leader_id, p.leader_epoch, tuple(p.replica_nodes))
-                        for p in topic.partitions
-                    },
-                    topic.error_code,
-                )
-                for topic in answer.topics
-                if topic.name
-            },
-        )
-        self._brokers = metadata.brokers
+        self._brokers = self._metadata.brokers
         self._forget_brokers()
-        return metadata
+        return self._metadata
 
     async def topic_names(self) -> list[str]:
         """Answers the names of all topics that may be described, Kafka's own left out.
@@ -138,7 +127,8 @@ class Cluster:
         Raises:
             KafkaError: No broker answered.
         """
-        answer = await self._ask_metadata(await self._any(), None)
+        connection = await self._any()
+        answer = await self._read_metadata(connection, *await self._ask_metadata(connection, None))
         return sorted(
             topic.name for topic in answer.topics if topic.name and not topic.is_internal and not topic.error_code
         )
@@ -158,7 +148,7 @@ class Cluster:
         Raises:
             KafkaError: The broker is not known, cannot be reached, or has none of the versions.
         """
-        connection = await (self._any() if node < 0 else self._controlled(node))
+        connection = await (self._any() if node < 0 else self.controlled(node))
         version = choose_version(connection, request.API_KEY, *versions)
         return await connection.call(request, response, version, timeout=timeout)
 
@@ -213,11 +203,11 @@ class Cluster:
         self._control.clear()
         self._bootstrapped = None
 
-    async def _ask_metadata(self, connection: Connection, topics: Sequence[str] | None) -> Any:
-        """Asks one broker for the named topics, or for all; answers what it said if it is one of this cluster.
+    @staticmethod
+    async def _ask_metadata(connection: Connection, topics: Sequence[str] | None) -> tuple[int, memoryview]:
+        """Asks one broker for the named topics, or for all; answers the version and what came.
 
         Raises:
-            WrongClusterError: It is not.
             KafkaError: It could not be asked.
         """
         wanted = None if topics is None else [MetadataRequest.MetadataRequestTopic(name=name) for name in topics]
@@ -225,7 +215,17 @@ class Cluster:
             topics=wanted, allow_auto_topic_creation=False, include_topic_authorized_operations=False
         )
         version = choose_version(connection, request.API_KEY, _METADATA_LOWEST, _METADATA_HIGHEST)
-        answer = await connection.call(request, MetadataResponse, version)
+        await connection.drain()
+        return version, await connection.ask(request, version)
+
+    async def _read_metadata(self, connection: Connection, version: int, body: memoryview) -> Any:
+        """Decodes what a broker said, if it is one of this cluster.
+
+        Raises:
+            WrongClusterError: It is not.
+            KafkaError: It cannot be decoded.
+        """
+        answer = await connection.decoded(MetadataResponse, body, version)
         self._check_cluster_id(answer.cluster_id or "")
         return answer
 
@@ -258,7 +258,12 @@ class Cluster:
         self._bootstrapped = connection
         return connection
 
-    async def _controlled(self, node: int) -> Connection:
+    async def controlled(self, node: int) -> Connection:
+        """Answers the connection to a broker that many use, each for a call that is answered soon.
+
+        Raises:
+            KafkaError: The broker is not known or cannot be reached.
+        """
         async with self._locks.setdefault(node, asyncio.Lock()):
             connection = self._control.get(node)
             if connection is None or not connection.is_open:
@@ -273,7 +278,7 @@ class Cluster:
             if self._authenticator is not None:
                 await self._authenticator.authenticate(connection)
             # Addresses are reused: what is behind one now may be another cluster, with topics of the same names.
-            await self._ask_metadata(connection, [])
+            await self._read_metadata(connection, *await self._ask_metadata(connection, []))
         except BaseException:
             connection.close()
             raise
@@ -285,6 +290,26 @@ class Cluster:
         if answer.error_code:
             raise refused(answer.error_code, f"ApiVersions of {connection.address}", self.side)
         return {entry.api_key: (entry.min_version, entry.max_version) for entry in answer.api_keys}
+
+
+def _metadata_of(answer: Any) -> Metadata:
+    return Metadata(
+        cluster_id=answer.cluster_id or "",
+        brokers={broker.node_id: (broker.host, broker.port) for broker in answer.brokers},
+        topics={
+            topic.name: TopicInfo(
+                topic.name,
+                topic_id_of(topic.topic_id),
+                {
+                    p.partition_index: PartitionInfo(p.leader_id, p.leader_epoch, tuple(p.replica_nodes))
+                    for p in topic.partitions
+                },
+                topic.error_code,
+            )
+            for topic in answer.topics
+            if topic.name
+        },
+    )
 
 
 def topic_id_of(value: UUID | None) -> str:

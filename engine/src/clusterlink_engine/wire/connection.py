@@ -280,18 +280,35 @@ class Connection:
         Raises:
             KafkaError: As `call`.
         """
+        return await self.decoded(response, await self.ask(request, version, timeout=timeout), version)
+
+    async def ask(self, request: Any, version: int, *, timeout: float | None = None) -> memoryview:
+        """Sends a message of kafka-python at once, and answers the body of the response as it came.
+
+        Raises:
+            KafkaError: See `send`.
+        """
         flexible = bool(request.flexible_version_q(version))
         body = await self.send(
             request.API_KEY, version, [request.encode(version=version)], flexible=flexible, timeout=timeout
         )
         if flexible and request.API_KEY != 18:  # ApiVersions: the answer's header is version 0, always (KIP-511)
             body = body[1:]  # no tagged fields are defined for the response header
+        return body
+
+    async def decoded(self, response: Any, body: memoryview, version: int) -> Any:
+        """Decodes the body of a response that came over this connection.
+
+        Raises:
+            ProtocolViolationError: It could not be decoded; the connection has ended.
+        """
         try:
             if len(body) <= _DECODED_AT_ONCE_BYTES:
                 return answers.decode(response, body, version)
             return await asyncio.to_thread(answers.decode, response, body, version)
         except Exception as error:
-            raise self.violated(f"answered {request.name} with what cannot be decoded ({error})") from error
+            request = response.__name__.replace("Response", "Request")
+            raise self.violated(f"answered {request} with what cannot be decoded ({error})") from error
 
     async def drain(self) -> None:
         """Waits while too many bytes wait to be sent, and authenticates again if it is time.

@@ -1,6 +1,6 @@
 """What a broker knows of partitions' logs: ends, producers, last batch. And the calls that make and remove topics.
 
-Messages of kafka-python; none of this is on the data path.
+Messages of kafka-python, but for what all idle partitions are asked; none of this is on the data path.
 """
 
 import asyncio
@@ -17,20 +17,17 @@ from kafka.protocol.admin.topics import (
     DeleteTopicsResponse,
 )
 from kafka.protocol.admin.transactions import DescribeProducersRequest, DescribeProducersResponse
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProducerIdResponse
 
 from clusterlink_engine.errors import ProtocolViolationError, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire import batch, fetch, records
+from clusterlink_engine.wire import batch, fetch, list_offsets, records
 from clusterlink_engine.wire.cluster import Cluster, as_many, topic_id_of
 from clusterlink_engine.wire.codes import refused
 from clusterlink_engine.wire.connection import Connection, choose_version
 
-# ListOffsets (API key 2, KIP-79). A replica id other than -1 is not cut at the high watermark; one below -2 is answered by
-# the leader alone.
-_LIST_OFFSETS = (4, 7)
+# In ListOffsets: a replica id other than -1 is not cut at the high watermark; one below -2 is answered by the leader alone.
 _AS_CONSUMER, _AS_LEADER_ONLY = -1, -3
 _LATEST, _EARLIEST = -1, -2
 
@@ -112,25 +109,19 @@ async def _list_offsets(
     *,
     isolation: int = fetch.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, LogEnd]:
-    topic_class = ListOffsetsRequest.ListOffsetsTopic
-    partition_class = topic_class.ListOffsetsPartition
-    topics = [
-        topic_class(
-            name=name,
-            partitions=[
-                partition_class(partition_index=index, timestamp=timestamp, current_leader_epoch=-1)
-                for index in indexes
-            ],
-        )
-        for name, indexes in by_topic(partitions).items()
-    ]
-    request = ListOffsetsRequest(replica_id=replica_id, isolation_level=isolation, topics=topics)
-    answer = await cluster.call(node, request, ListOffsetsResponse, _LIST_OFFSETS)
-    ends = {
-        (topic.name, partition.partition_index): LogEnd(partition.offset, partition.error_code)
-        for topic in answer.topics
-        for partition in topic.partitions
-    }
+    connection = await cluster.controlled(node)
+    version = choose_version(connection, list_offsets.API_KEY, list_offsets.LOWEST, list_offsets.HIGHEST)
+    body = list_offsets.encode(
+        version, by_topic(partitions), timestamp=timestamp, replica_id=replica_id, isolation=isolation
+    )
+    await connection.drain()
+    flexible = version >= list_offsets.FLEXIBLE
+    view = await connection.send(list_offsets.API_KEY, version, [body], flexible=flexible)
+    try:
+        found = list_offsets.decode(version, view, len(partitions))
+    except Exception as error:
+        raise connection.violated(f"answered ListOffsets with what cannot be decoded ({error})") from error
+    ends = {(entry.topic, entry.partition): LogEnd(entry.offset, entry.error) for entry in found}
     return _complete(cluster, "ListOffsets", partitions, ends)
 
 
