@@ -109,7 +109,7 @@ async def write(topic: Topic, connection: Connection, partitions: list[int], bat
     pending: set[asyncio.Task[None]] = set()
 
     async def acknowledged(future: asyncio.Future[memoryview]) -> None:
-        for answer in produce.decode(version, await future):
+        for answer in produce.decode(version, await future).partitions:
             assert answer.error == 0, f"produce to partition {answer.partition}: error {answer.error} {answer.message}"
         window.release()
 

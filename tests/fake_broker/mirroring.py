@@ -95,7 +95,7 @@ def produced(request: Request) -> list[tuple[int, bytes]]:
     return [(p.index, bytes(p.records)) for topic in asked.topic_data for p in topic.partition_data]
 
 
-def produce_answer(request: Request, base_offsets: dict[int, int], error: int = 0) -> bytes:
+def produce_answer(request: Request, base_offsets: dict[int, int], error: int = 0, throttle_ms: int = 0) -> bytes:
     """What a broker answers that has appended at these offsets."""
     asked = ProduceRequest.decode(request.body, version=request.version)
     topic = ProduceResponse.TopicProduceResponse
@@ -119,4 +119,6 @@ def produce_answer(request: Request, base_offsets: dict[int, int], error: int = 
         )
         for entry in asked.topic_data
     ]
-    return b"\0" + bytes(ProduceResponse(responses=topics, throttle_time_ms=0).encode(version=request.version))
+    return b"\0" + bytes(
+        ProduceResponse(responses=topics, throttle_time_ms=throttle_ms).encode(version=request.version)
+    )

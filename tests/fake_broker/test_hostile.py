@@ -16,6 +16,7 @@ from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs, records
 from clusterlink_engine.wire.batch import crc32c
@@ -142,7 +143,9 @@ class Running:
     """A source at work for one partition."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.source = Source(cluster, NODE, Budget(_LIMIT), FetchLimits(1 << 16, 1 << 20, 1, 100), lambda: None)
+        self.source = Source(
+            cluster, NODE, Budget(_LIMIT), Throttle(Bucket()), FetchLimits(1 << 16, 1 << 20, 1, 100), lambda: None
+        )
         self.cursor = cursor(0)
         self.source.add(self.cursor)
 

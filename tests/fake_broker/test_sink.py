@@ -202,3 +202,33 @@ async def test_a_merged_batch_that_is_refused_for_good_comes_again_as_its_parts(
 
 def _batches(broker: FakeBroker) -> list[bytes]:
     return [data for request in broker.requests if request.api_key == PRODUCE for _, data in produced(request)]
+
+
+def throttling(*throttles_ms: int) -> Handler:
+    """Appends like `in_order`, and wants to be left alone after each of its first answers."""
+    end, left = 0, list(throttles_ms)
+
+    async def handle(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal end
+        body = produce_answer(request, {0: end}, throttle_ms=left.pop(0) if left else 0)
+        end += split(memoryview(produced(request)[0][1]))[0].header.records
+        writer.write(frame(request.correlation, body))
+
+    return handle
+
+
+async def test_a_broker_that_wants_to_be_left_alone_is_sent_nothing_meanwhile(
+    broker: FakeBroker, running: Running
+) -> None:
+    """What its answer says is a number of milliseconds; less than none, or weeks, is not believed (KIP-219)."""
+    broker.handlers[PRODUCE] = throttling(-1, 2**31 - 1)
+    await running.bring(0)
+    await until(lambda: running.cursor.core.log_end == 3, "the first batch to be acknowledged")
+    assert running.sink.paused_seconds == 0
+    await running.bring(3)
+    await until(lambda: running.cursor.core.log_end == 6, "the second batch to be acknowledged")
+    assert running.sink.paused_seconds == 30
+    await running.bring(6)
+    await asyncio.sleep(0.3)  # nothing is waited for: it must not come
+    assert (broker.count(PRODUCE), running.cursor.core.log_end) == (2, 6)
+    assert running.cursor.may_send

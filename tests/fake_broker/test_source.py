@@ -9,6 +9,7 @@ from clusterlink_engine.mirror.partition import Phase, ProbeResult, Producer
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire.cluster import Cluster
 from tests.fake_broker.broker import FETCH, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import batch, cursor, fetch_answer, source_of
@@ -24,7 +25,10 @@ class Running:
     def __init__(self, cluster: Cluster) -> None:
         self.moved = 0
         self.budget = Budget(_LIMIT)
-        self.source = Source(cluster, NODE, self.budget, FetchLimits(1 << 16, 1 << 16, 1, 10), self.on_moved)
+        self.throttle = Throttle(Bucket())
+        self.source = Source(
+            cluster, NODE, self.budget, self.throttle, FetchLimits(1 << 16, 1 << 16, 1, 10), self.on_moved
+        )
         self.cursors = [cursor(0), cursor(1)]
         for entry in self.cursors:
             self.source.add(entry)

@@ -15,6 +15,7 @@ from clusterlink_engine.mirror.partition import ProbeResult, Producer
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.source import FetchLimits, Source
+from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire import records
 from clusterlink_engine.wire.batch import HEADER_BYTES, LAST_OFFSET
 from clusterlink_engine.wire.compression import CompressionError, compress, decompress
@@ -89,7 +90,7 @@ def case() -> Case:
         aborted = [(9, _BASE)] if randomness.random() < 0.3 else []
         entry = FetchedPartition("orders", 0, 0, ends, ends, 0, memoryview(data), aborted)
         budget = Budget(1 << 20)
-        source = Source(None, 1, budget, FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)  # type: ignore[arg-type]
+        source = Source(None, 1, budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)  # type: ignore[arg-type]
         source.add(mirror)
         frame = Frame(budget, memoryview(data), FramePool())
         await source._deliver(mirror, entry, frame)

@@ -151,7 +151,7 @@ async def test_a_broker_takes_another_cut_of_the_same_records_at_its_place_only(
         entry = wire_produce.ProducePartition(topic_name, NO_TOPIC_ID, 0, merged.view)
         body = wire_produce.encode(_BY_NAME, [entry], timeout_ms=30_000)
         answer = await connection.send(wire_produce.API_KEY, _BY_NAME, body, flexible=True)
-        (said,) = wire_produce.decode(_BY_NAME, answer)
+        (said,) = wire_produce.decode(_BY_NAME, answer).partitions
         assert (said.error, said.base_offset) == (error, base), (first, end)
     connection.close()
     cluster.close()

@@ -229,7 +229,7 @@ async def append(connection: Connection, topic: str, producer: tuple[int, int, i
     patch(batch.view, *producer)
     version = min(12, choose_version(connection, produce.API_KEY, produce.LOWEST, produce.HIGHEST))
     body = produce.encode(version, [produce.ProducePartition(topic, NO_TOPIC_ID, 0, batch.view)], timeout_ms=10_000)
-    (answer,) = produce.decode(version, await connection.send(produce.API_KEY, version, body, flexible=True))
+    (answer,) = produce.decode(version, await connection.send(produce.API_KEY, version, body, flexible=True)).partitions
     return answer.error, answer.base_offset
 
 

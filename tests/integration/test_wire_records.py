@@ -83,7 +83,7 @@ async def test_encoded_again(
             entry = produce.ProducePartition(topic_name, NO_TOPIC_ID, 0, run.view)
             body = produce.encode(BY_NAME, [entry], timeout_ms=30_000)
             answer = await connection.send(produce.API_KEY, BY_NAME, body, flexible=True)
-            (acknowledged,) = produce.decode(BY_NAME, answer)
+            (acknowledged,) = produce.decode(BY_NAME, answer).partitions
             assert acknowledged.error == 0, acknowledged
             assert acknowledged.base_offset == run.header.base_offset
 

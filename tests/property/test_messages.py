@@ -290,7 +290,8 @@ def test_a_produce_answer_is_read_as_others_wrote_it(version: int, data: st.Data
             (key(version, 13, topic), p.index, int(p.error_code), p.base_offset, p.error_message or "")
             for topic in topics
             for p in topic.partition_responses
-        ] == ours
+        ] == ours.partitions
+    assert ours.throttle_ms == answer.throttle_time_ms
 
 
 @PRODUCE_VERSIONS
@@ -303,7 +304,7 @@ def test_a_produce_answer_that_is_cut_off_is_an_error(version: int, data: st.Dat
         ours = produce.decode(version, cut)
     except DOCUMENTED:
         return
-    assert len(whole) - len(cut) <= 6, "the throttle time and what means nothing was missing, at most"
+    assert len(whole) - len(cut) <= 2, "what means nothing was missing, at most"
     assert ours == produce.decode(version, memoryview(whole))
 
 
@@ -314,7 +315,7 @@ def test_random_bytes_are_no_produce_answer_or_a_short_one(version: int, data: b
         ours = produce.decode(version, memoryview(data))
     except DOCUMENTED:
         return
-    assert len(ours) <= len(data)
+    assert len(ours.partitions) <= len(data)
 
 
 def test_ids_and_names_do_not_mix() -> None:

@@ -52,6 +52,7 @@ from clusterlink_engine.replication.cursor import Watcher
 from clusterlink_engine.replication.destination import Destination
 from clusterlink_engine.replication.gap_filling import GapFilling
 from clusterlink_engine.replication.tenure import Lease
+from clusterlink_engine.replication.throttle import Bucket
 from clusterlink_engine.settings import Settings
 from clusterlink_engine.store.records import CLAIM_KEY, Claim
 from clusterlink_engine.store.state_topic import Records, StateTopic
@@ -152,11 +153,12 @@ class _Running:
             destination=Destination(self._cluster, settings.replication, self._tasks, gaps, self._local_seen),
             gaps=gaps,
             budget=Budget(settings.replication.buffer_bytes),
+            limit=Bucket(),
             settings=settings.replication,
         )
         self._lease = Lease()
         self._http = Listener(settings.http.listen, self._metrics, self._is_ready)
-        self._plane = Plane(self._make_runtime, self._lease, gaps, self._tasks)
+        self._plane = Plane(self._make_runtime, self._lease, gaps, self._limit, self._tasks)
         self._watch = Watch(self._plane, self._tasks)
         self._progress = ProgressKeeper(lambda: self._plane.view, self._store_progress, self._tasks)
         self._following = Following(self._plane, self._meeting.open, self._about, lambda: self._leaving)
@@ -221,7 +223,9 @@ class _Running:
 
     async def _metrics(self) -> str:
         worker = self._supervised.number if self._supervised is not None else 0
-        return await asyncio.to_thread(render, list(describe(self._plane)), worker)
+        return await asyncio.to_thread(
+            render, list(describe(self._plane, self._local.destination.paused_seconds)), worker
+        )
 
     async def _is_ready(self) -> bool:
         return self._plane.has_grants
@@ -393,6 +397,10 @@ class _Running:
 
     def _local_seen(self, metadata: Metadata) -> None:
         self._watch.mirror_seen(None, Direction.REMOTE_TO_LOCAL, metadata)
+
+    def _limit(self, part: float) -> None:
+        rate = self._settings.replication.max_bytes_per_second * part
+        self._local.limit.set_rate(rate, asyncio.get_running_loop().time())
 
     def _claimed(self) -> None:
         self._plane.on_change()

@@ -298,6 +298,10 @@ class Replication(Section):
     produce_connections: int = Field(default=2, ge=1, le=16)
     """Connections for writing to each local broker. Default 2: a broker handles one request of a connection at a time."""
 
+    max_bytes_per_second: int = Field(default=0, ge=0)
+    """Bytes of records that are read per second, for all links and processes of this engine together; each process has the part
+    that it has of the partitions. Default 0: no limit. The link's own is its property cluster.link.io.max.bytes.per.second."""
+
     watch_interval_ms: int = Field(default=2000, ge=100)
     """How often the log end of an idle mirror partition is read, to notice foreign writes. Default 2000."""
 

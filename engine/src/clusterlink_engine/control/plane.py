@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from clusterlink_engine.control.orders import Key, Order
@@ -31,13 +32,21 @@ class Plane:
         said_goodbye: Set once the process may end.
     """
 
-    def __init__(self, make: Callable[[Link], LinkRuntime], lease: Lease, gaps: GapFilling, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        make: Callable[[Link], LinkRuntime],
+        lease: Lease,
+        gaps: GapFilling,
+        limit: Callable[[float], None],
+        tasks: Tasks,
+    ) -> None:
         """Begins with nothing.
 
         Args:
             make: Makes the runtime of a link.
             lease: Of this process.
             gaps: Told the process's slot.
+            limit: Told this process's part of what all processes may read.
             tasks: Owner of what goes on in the background.
         """
         self.view = View()
@@ -47,6 +56,7 @@ class Plane:
         self.said_goodbye = asyncio.Event()
         self.gaps = gaps
         self._make = make
+        self._limit = limit
         self._lease = lease
         self._tasks = tasks
         self._runtimes: dict[str, LinkRuntime] = {}
@@ -147,6 +157,7 @@ class Plane:
             if self.leads:
                 for link in links:
                     self._lead(link)
+            self._share_limits()
 
     def _align(self) -> None:
         """Brings everything in line."""
@@ -170,6 +181,26 @@ class Plane:
                 self._lead(link_name)
         for mirror in self.view.mirrors.values():
             self._align_mirror(mirror)
+        self._share_limits()
+
+    def _share_limits(self) -> None:
+        """Gives each link, and the process, that part of its limit that it has of the partitions: the others have the rest."""
+        total: Counter[str] = Counter()
+        own: Counter[str] = Counter()
+        for mirror in self.view.mirrors.values():
+            if self._is_copied(mirror):
+                total[mirror.link] += mirror.partition_count - len(self.view.failures(mirror))
+        for link, runtime in self._runtimes.items():
+            own[link] = sum(len(runtime.cursors(topic)) for topic in runtime.topics())
+            runtime.limit(_part(own[link], total[link]))
+        self._limit(_part(own.total(), total.total()))
+
+    def _is_copied(self, mirror: MirrorTopic) -> bool:
+        """Tells whether the partitions of a mirror topic are copied, by whoever has them."""
+        link = self.view.links.get(mirror.link)
+        if mirror.phase is Phase.SEALING:  # whatever is paused
+            return True
+        return mirror.phase in MIRRORED and not mirror.paused and link is not None and not link.paused
 
     def _start(self, link: Link, *, at_once: bool = True) -> LinkRuntime:
         runtime = self._runtimes[link.name] = self._make(link)
@@ -198,10 +229,8 @@ class Plane:
         runtime = self._runtimes.get(mirror.link)
         if runtime is None or not runtime.is_started:
             return
-        link = self.view.links[mirror.link]
         tenures: dict[int, Tenure] = {}
-        is_sealing = mirror.phase is Phase.SEALING  # whatever is paused
-        if is_sealing or (mirror.phase in MIRRORED and not mirror.paused and not link.paused):
+        if self._is_copied(mirror):
             failures = self.view.failures(mirror)
             present = {cursor.index for cursor in runtime.cursors(mirror.name)}
             for index in range(mirror.partition_count):
@@ -210,7 +239,7 @@ class Plane:
                 if tenure is not None and (index not in failures or index in present):
                     tenures[index] = tenure
         runtime.mirror(mirror, tenures)
-        if is_sealing:
+        if mirror.phase is Phase.SEALING:
             for cursor in runtime.cursors(mirror.name):
                 cursor.seal()
         if mirror.phase is Phase.ACTIVE:
@@ -226,6 +255,7 @@ class Plane:
         mirror = self.view.mirrors.get(cursor.topic)
         if mirror is not None and not self._stopped:
             self._align_mirror(mirror)  # it may be wanted again
+            self._share_limits()
         self.on_change()
 
     # What it tells.
@@ -248,3 +278,7 @@ class Plane:
         """Stops everything; what is in flight is answered first, for at most `timeout` seconds."""
         self._stopped = True
         await asyncio.gather(*(runtime.stop(timeout) for runtime in self._runtimes.values()))
+
+
+def _part(own: int, total: int) -> float:
+    return min(own / total, 1.0) if total else 1.0

@@ -13,7 +13,7 @@ from clusterlink_engine.control.view import View
 from clusterlink_engine.control.way import End, Way
 from clusterlink_engine.errors import KafkaError, Side, WrongClusterError
 from clusterlink_engine.model.acls import Acl
-from clusterlink_engine.model.properties import value_of
+from clusterlink_engine.model.properties import MAX_BYTES_PER_SECOND, value_of, without_live
 from clusterlink_engine.model.resources import (
     MIRRORED,
     Direction,
@@ -30,6 +30,7 @@ from clusterlink_engine.replication.destination import Destination
 from clusterlink_engine.replication.gap_filling import GapFillingWay, Gaps
 from clusterlink_engine.replication.link import LinkReplication
 from clusterlink_engine.replication.tenure import Tenure
+from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.settings import Replication
 from clusterlink_engine.sync.acls import AclSync
 from clusterlink_engine.sync.consumer_offsets import ConsumerOffsetSync
@@ -47,12 +48,13 @@ DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The local cluster, shared by all links, with what is written to it, how that is done, and the memory for it."""
+    """The local cluster, shared by all links: what writes to it, how that is done, and how much memory and how fast."""
 
     end: End
     destination: Destination
     gaps: Gaps
     budget: Budget
+    limit: Bucket
     settings: Replication
 
 
@@ -100,6 +102,7 @@ class LinkRuntime:
         outbound: The way back; None unless the link is BIDIRECTIONAL.
         acl_sync: Of ACLs.
         discovery: Of topics that become mirror topics by themselves.
+        throttle: Of all that is read for the link.
         is_started: Whether `start` was called.
     """
 
@@ -115,10 +118,12 @@ class LinkRuntime:
         self._listeners = listeners
         self._tasks = Tasks(on_fatal)
         self._leads = False
+        self.throttle = Throttle(local.limit)
         cluster = open_remote(link.remote, link.config)
         timeout = value_of(link.config, "request.timeout.ms") / 1000
         admin = ConfluentTopicAdmin(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout)
         self._remote = End(cluster, admin, Topics(cluster, admin))
+        self._remote_destination: Destination | None = None
         self.inbound = self._way(Direction.REMOTE_TO_LOCAL, self._remote, local.end, local.destination, lambda: None)
         self.outbound = self._way_back() if link.mode is LinkMode.BIDIRECTIONAL else None
         created, store = self._created_acls, listeners.store_acls
@@ -128,9 +133,10 @@ class LinkRuntime:
     def _way_back(self) -> Way:
         gaps = Gaps(self._remote.cluster, self._local.settings, self._tasks)
         seen = partial(self._listeners.mirror_seen, self.name, Direction.LOCAL_TO_REMOTE)
-        destination = Destination(self._remote.cluster, self._local.settings, self._tasks, gaps, seen)
+        written_to = Destination(self._remote.cluster, self._local.settings, self._tasks, gaps, seen)
+        self._remote_destination = written_to
         return self._way(
-            Direction.LOCAL_TO_REMOTE, self._local.end, self._remote, destination, start_writing=destination.start
+            Direction.LOCAL_TO_REMOTE, self._local.end, self._remote, written_to, start_writing=written_to.start
         )
 
     def _way(
@@ -153,6 +159,7 @@ class LinkRuntime:
                 destination=written_to,
                 producer_id=lambda: self._now().producer_id_of(direction),
                 budget=self._local.budget,
+                throttle=self.throttle,
                 tasks=self._tasks,
                 progress=lambda topic, topic_id, index: self._view().progress(topic, topic_id, index),
                 on_metadata=partial(listeners.source_seen, self.name, direction),
@@ -183,7 +190,22 @@ class LinkRuntime:
 
     def is_outdated(self, link: Link) -> bool:
         """Tells whether the link changed so much that it needs a new runtime."""
-        return (link.link_id, link.remote, link.config) != (self._link.link_id, self._link.remote, self._link.config)
+        was = self._link
+        return (link.link_id, link.remote, without_live(link.config)) != (
+            was.link_id,
+            was.remote,
+            without_live(was.config),
+        )
+
+    @property
+    def written_paused_seconds(self) -> float:
+        """For which brokers of the remote cluster wanted to be left alone by those that write there."""
+        return self._remote_destination.paused_seconds if self._remote_destination is not None else 0.0
+
+    def limit(self, share: float) -> None:
+        """Limits what is read to this part, 0 to 1, of what the link may read now."""
+        rate = value_of(self._now().config, MAX_BYTES_PER_SECOND)
+        self.throttle.limit.set_rate(rate * share, asyncio.get_running_loop().time())
 
     def start(self) -> None:
         """Starts the link's tasks; the way back is started when it is needed."""

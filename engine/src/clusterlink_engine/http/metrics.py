@@ -12,8 +12,13 @@ from clusterlink_engine.control.view import View
 _PARTITION = ("link", "topic", "partition")
 
 
-def describe(plane: Plane) -> Iterator[Metric]:
-    """Answers all metrics of a process."""
+def describe(plane: Plane, local_paused: float) -> Iterator[Metric]:
+    """Answers all metrics of a process.
+
+    Args:
+        plane: Of the process.
+        local_paused: Seconds for which brokers of the local cluster wanted to be left alone by those that write.
+    """
     view = plane.view
     leads = GaugeMetricFamily("clusterlink_leads", "1 in the one process that leads the others.")
     leads.add_metric([], int(plane.leads))
@@ -23,9 +28,46 @@ def describe(plane: Plane) -> Iterator[Metric]:
         runtime = plane.find(link)
         up.add_metric([link], int(runtime is not None and runtime.error is None))
     yield up
+    yield from _rates([runtime for link in view.links if (runtime := plane.find(link)) is not None], local_paused)
     if plane.leads:
         yield from _tasks([runtime for link in view.links if (runtime := plane.find(link)) is not None])
     yield from _partitions(plane, view)
+
+
+def _rates(runtimes: Iterable[LinkRuntime], local_paused: float) -> Iterator[Metric]:
+    labels = ["link"]
+    fetched = CounterMetricFamily(
+        "clusterlink_link_fetched_bytes", "Bytes of records that this process has read for a link.", labels=labels
+    )
+    limit = GaugeMetricFamily(
+        "clusterlink_link_limit_bytes_per_second",
+        "This process's part of a link's limit, by its partitions; 0 for none.",
+        labels=labels,
+    )
+    limited = CounterMetricFamily(
+        "clusterlink_link_limited_seconds",
+        "For how long reading was held up by the limits of the link and the engine, each source broker counted.",
+        labels=labels,
+    )
+    paused = CounterMetricFamily(
+        "clusterlink_link_throttled_seconds",
+        "For how long brokers of the cluster that is read wanted to be left alone by their quotas.",
+        labels=labels,
+    )
+    written = CounterMetricFamily(
+        "clusterlink_write_throttled_seconds",
+        "For how long brokers of the cluster that is written to wanted to be left alone, each connection counted.",
+        labels=["cluster"],
+    )
+    written.add_metric(["local"], local_paused)
+    written.add_metric(["remote"], sum(runtime.written_paused_seconds for runtime in runtimes))
+    for runtime in runtimes:
+        throttle = runtime.throttle
+        fetched.add_metric([runtime.name], throttle.fetched_bytes)
+        limit.add_metric([runtime.name], throttle.limit.rate)
+        limited.add_metric([runtime.name], throttle.waited_seconds)
+        paused.add_metric([runtime.name], throttle.paused_seconds)
+    yield from (fetched, limit, limited, paused, written)
 
 
 def _tasks(runtimes: Iterable[LinkRuntime]) -> Iterator[Metric]:

@@ -12,14 +12,21 @@ from clusterlink_engine.errors import InvalidArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """An integer property: its Cluster Linking name, default, range (both ends allowed) and meaning."""
+    """An integer property: its Cluster Linking name, default, range (both ends allowed) and meaning.
+
+    `is_live` means that a link at work takes a new value without being stopped.
+    """
 
     name: str
     default: int
     least: int
     most: int
     meaning: str
+    is_live: bool = False
 
+
+# Our own name: Cluster Linking has a limit for brokers only.
+MAX_BYTES_PER_SECOND = "cluster.link.io.max.bytes.per.second"
 
 _INT32 = 2**31 - 1
 _MOST_DIGITS = 19
@@ -35,6 +42,14 @@ PROPERTIES: Mapping[str, Property] = {
         Property("cluster.link.retry.timeout.ms", 300_000, 0, _INT32, "how long a source topic may be missing"),
         Property(
             "metadata.max.age.ms", 5_000, 100, 3_600_000, "how old topic ids, leaders and partition counts may get"
+        ),
+        Property(
+            MAX_BYTES_PER_SECOND,
+            0,
+            0,
+            _INT32,
+            "bytes of records read per second, of all processes; 0: no limit",
+            is_live=True,
         ),
     )
 }
@@ -99,6 +114,11 @@ def check_config(config: Mapping[str, str], field: str) -> None:
                 f'The property "{name}" ({entry.meaning}) is "{text}"; allowed are {entry.least} to {entry.most}.',
                 field=at,
             )
+
+
+def without_live(config: Mapping[str, str]) -> dict[str, str]:
+    """Answers those properties of a link that it has to be stopped for when they change."""
+    return {name: value for name, value in config.items() if not PROPERTIES[name].is_live}
 
 
 def value_of(config: Mapping[str, str], name: str) -> int:

@@ -109,6 +109,11 @@ class Destination:
         cursor.gap_writer.add(cursor)
         self._prober(leader).add(cursor)
 
+    @property
+    def paused_seconds(self) -> float:
+        """For which the brokers wanted to be left alone by those that write, since they began; each connection counts."""
+        return sum(sink.paused_seconds for sink in self._sinks.values())
+
     def _sink(self, node: int, number: int) -> Sink:
         key = (node, number % self._settings.produce_connections)
         sink = self._sinks.get(key)

@@ -12,6 +12,7 @@ from clusterlink_engine.replication.destination import Destination
 from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.source import FetchLimits, Source
 from clusterlink_engine.replication.tenure import Tenure
+from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 
@@ -35,6 +36,7 @@ class LinkReplication:
         destination: Destination,
         producer_id: Callable[[], int],
         budget: Budget,
+        throttle: Throttle,
         tasks: Tasks,
         progress: Callable[[str, str, int], PartitionProgress],
         on_retired: Callable[[Cursor], None],
@@ -50,6 +52,7 @@ class LinkReplication:
             destination: Where mirror topics are written.
             producer_id: Answers the producer id that the link has there.
             budget: For fetched frames.
+            throttle: Of the link.
             tasks: Owner of this link's tasks.
             progress: Answers what is remembered of a mirror partition by topic, topic id and number.
             on_retired: Told when nothing of a cursor is on its way any more.
@@ -64,6 +67,7 @@ class LinkReplication:
         self._destination = destination
         self._producer_id = producer_id
         self._budget = budget
+        self._throttle = throttle
         self._tasks = tasks
         self._on_metadata = on_metadata
         self._on_retired = on_retired
@@ -203,7 +207,7 @@ class LinkReplication:
 
     def _source(self, node: int) -> Source:
         if node not in self._sources:
-            source = Source(self.cluster, node, self._budget, self._limits, self.watch.hurry)
+            source = Source(self.cluster, node, self._budget, self._throttle, self._limits, self.watch.hurry)
             name = f"source {node} of link {self._link.name} at the {self.cluster.side} cluster"
             self._sources[node] = source, self._tasks.start(name, source.run())
         return self._sources[node][0]

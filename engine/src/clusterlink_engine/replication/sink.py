@@ -13,6 +13,7 @@ from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.partition import WINDOW
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.outlet import Outlet
+from clusterlink_engine.replication.throttle import pause
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import produce
 from clusterlink_engine.wire.cluster import Cluster
@@ -32,6 +33,7 @@ class Sink(Outlet):
     Attributes:
         node: Id of the broker.
         on_moved: Called when a broker said that it is not the leader.
+        paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_answered`.
     """
 
     def __init__(self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None]) -> None:
@@ -40,6 +42,8 @@ class Sink(Outlet):
         self.on_moved = on_moved
         self._cluster = cluster
         self._timeout = timeout
+        self.paused_seconds = 0.0
+        self._paused_until = 0.0  # on the loop's clock
 
     async def run(self) -> None:
         """Writes for ever; comes back from every fault of the broker."""
@@ -56,9 +60,13 @@ class Sink(Outlet):
 
     async def _session(self, backoff: Backoff) -> None:
         connection = await self._cluster.open(self.node)
+        loop = asyncio.get_running_loop()
         try:
             version = choose_version(connection, produce.API_KEY, produce.LOWEST, produce.HIGHEST)
             while True:
+                if self._paused_until > loop.time():
+                    await asyncio.sleep(self._paused_until - loop.time())
+                    continue
                 await connection.drain()
                 if self._ready and connection.pending < WINDOW:
                     self._send(connection, version)
@@ -101,7 +109,8 @@ class Sink(Outlet):
             self._lost(sent)
             return
         try:
-            answers = {(answer.topic, answer.partition): answer for answer in produce.decode(version, future.result())}
+            throttle_ms, partitions = produce.decode(version, future.result())
+            answers = {(answer.topic, answer.partition): answer for answer in partitions}
             by_id = version >= 13
             matched = [
                 (cursor, generation, answers[cursor.topic_id if by_id else cursor.topic, cursor.index])
@@ -111,6 +120,9 @@ class Sink(Outlet):
             log.warning("%s", connection.violated(f"answered Produce with what cannot be used ({error!r})"))
             self._lost(sent)
             return
+        if seconds := pause(throttle_ms):
+            self.paused_seconds += seconds
+            self._paused_until = asyncio.get_running_loop().time() + seconds
         for cursor, generation, answer in matched:
             if cursor.generation == generation:
                 cursor.acknowledged(answer)

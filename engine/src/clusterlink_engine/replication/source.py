@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from clusterlink_engine.errors import KafkaError, ProtocolViolationError
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.replication.throttle import Throttle
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, logs
 from clusterlink_engine.wire.cluster import Cluster
@@ -25,9 +26,6 @@ _WAIT_WHILE_CROWDED_MS = 10
 
 # How long to sleep when no partition can be fetched; a cursor that can again wakes the source earlier.
 _IDLE_SECONDS = 0.25
-
-# A quota is kept within one of its windows, of which Kafka looks at eleven, of a second each.
-_LONGEST_THROTTLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +46,16 @@ class Source:
     """
 
     def __init__(
-        self, cluster: Cluster, node: int, budget: Budget, limits: FetchLimits, on_moved: Callable[[], None]
+        self,
+        cluster: Cluster,
+        node: int,
+        budget: Budget,
+        throttle: Throttle,
+        limits: FetchLimits,
+        on_moved: Callable[[], None],
     ) -> None:
         self.node = node
+        self._throttle = throttle
         self._limits = limits
         self._cluster = cluster
         self._frames = FramePool()
@@ -101,6 +106,7 @@ class Source:
         try:
             version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
             while True:
+                await self._throttle.wait()
                 await self._budget.wait()
                 await connection.drain()
                 wanted, crowded = self._choose()
@@ -142,7 +148,7 @@ class Source:
             )
             for cursor in cursors
         }
-        max_bytes = max(1, min(limits.response_bytes, self._budget.room))
+        max_bytes = self._throttle.at_once(max(1, min(limits.response_bytes, self._budget.room)))
         max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if crowded else limits.max_wait_ms
         body = fetch.encode(
             version,
@@ -171,6 +177,7 @@ class Source:
             raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
         if answer.error:
             raise connection.violated(f"refused Fetch as a whole: {name_of(answer.error)}")
+        self._throttle.took(sum(len(entry.records) for entry in answer.partitions))
         frame = Frame(self._budget, view, self._frames)
         try:
             await self._take(answer, asked, frame)
@@ -180,7 +187,7 @@ class Source:
             self._haste.reset()
         elif loop.time() - asked_at < max_wait_ms / 1000:
             await self._haste.wait()
-        await asyncio.sleep(min(max(answer.throttle_ms, 0) / 1000, _LONGEST_THROTTLE_SECONDS))
+        await self._throttle.obey(answer.throttle_ms)
 
     async def _take(
         self, answer: fetch.FetchAnswer, asked: dict[tuple[str, int], tuple[Cursor, int]], frame: Frame

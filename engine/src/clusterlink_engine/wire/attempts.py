@@ -149,7 +149,7 @@ async def _write(cluster: Cluster, topics: list[str]) -> dict[str, int]:
         return list(produce.encode(version, wanted, timeout_ms=_TIMEOUT_MS))
 
     answer = await _send(cluster, produce.API_KEY, produce.LOWEST, encode, produce.decode)
-    return {entry.topic: entry.error for entry in answer}
+    return {entry.topic: entry.error for entry in answer.partitions}
 
 
 async def _send(

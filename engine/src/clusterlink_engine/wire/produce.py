@@ -16,6 +16,7 @@ _BY_ID = 13
 _ALL_REPLICAS = -1
 
 _INDEX = struct.Struct(">i")
+_THROTTLE = struct.Struct(">i")
 _ACK = struct.Struct(">ihqqq")  # index, error code, base offset, log append time, log start offset
 
 
@@ -26,6 +27,13 @@ class ProducePartition(NamedTuple):
     topic_id: str
     partition: int
     batch: memoryview
+
+
+class ProduceAnswer(NamedTuple):
+    """An answer: throttle time in milliseconds, and the partitions."""
+
+    throttle_ms: int
+    partitions: "list[Acknowledgement]"
 
 
 class Acknowledgement(NamedTuple):
@@ -55,7 +63,7 @@ def encode(version: int, partitions: Sequence[ProducePartition], *, timeout_ms: 
     return buffers
 
 
-def decode(version: int, body: memoryview) -> list[Acknowledgement]:
+def decode(version: int, body: memoryview) -> ProduceAnswer:
     """Decodes an answer's body.
 
     Args:
@@ -78,7 +86,8 @@ def decode(version: int, body: memoryview) -> list[Acknowledgement]:
             answer, position = _decode_partition(topic, body, position)
             answers.append(answer)
         position = skip_tags(body, position)
-    return answers
+    (throttle,) = _THROTTLE.unpack_from(body, position)
+    return ProduceAnswer(throttle, answers)
 
 
 def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[Acknowledgement, int]:
