@@ -29,6 +29,7 @@ from clusterlink_engine.errors import (
 from clusterlink_engine.printable import printable
 from clusterlink_engine.wire import answers
 from clusterlink_engine.wire.frames import FramePool
+from clusterlink_engine.wire.framing import SIZE, Framing
 from clusterlink_engine.wire.tls import explained
 
 CLIENT_ID = "clusterlink"
@@ -59,7 +60,6 @@ _TLS_ALERT = 0x1503
 # A name has 253 characters at most.
 _LONGEST_ADDRESS = 270
 
-_SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")  # api key, api version, correlation id, length of the client id
 _CLIENT_ID = CLIENT_ID.encode()
 
@@ -74,35 +74,17 @@ class _Pending(NamedTuple):
 
 
 class _Protocol(asyncio.BufferedProtocol):
-    """Cuts the byte stream into frames and tells the connection about them."""
+    """Hands what comes to the framing, and tells the connection what becomes of the transport."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._size = bytearray(4)
-        self._frame: memoryview | None = None
-        self._view = memoryview(self._size)
-        self._filled = 0
+        self._framing = Framing(connection.begins, connection.received)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the signature is asyncio's
-        return self._view[self._filled :]
+        return self._framing.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
-        if self._filled < len(self._view):
-            return
-        if self._frame is None:
-            (size,) = _SIZE.unpack(self._size)
-            if size >> 16 == _TLS_ALERT and not self._connection.versions:
-                self._connection.met_tls()
-                return
-            if not self._connection.expects(size):
-                return
-            self._frame = self._view = memoryview(self._connection.frames.take(size))[:size]
-        else:
-            frame, self._frame = self._frame, None
-            self._view = memoryview(self._size)
-            self._connection.received(frame)
-        self._filled = 0
+        self._framing.filled(nbytes)
 
     def eof_received(self) -> bool:
         return False
@@ -262,7 +244,7 @@ class Connection:
         self._pending.append(_Pending(self._correlation, deadline, most, future))
         if self._timer is None or deadline < self._timer.when():
             self._watch_deadlines()
-        self._transport.writelines([_SIZE.pack(size) + header, *body])
+        self._transport.writelines([SIZE.pack(size) + header, *body])
         return future
 
     async def call(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
@@ -357,21 +339,23 @@ class Connection:
 
     # What the protocol tells.
 
-    def expects(self, size: int) -> bool:
-        """Tells whether an answer of so many bytes may come now; if not, the connection has ended."""
+    def begins(self, size: int) -> memoryview | None:
+        """Answers where an answer of so many bytes goes; None if it may not come now, and the connection has ended."""
         self.answer_began_at = self.now()
-        if not self._pending:
+        if size >> 16 == _TLS_ALERT and not self.versions:
+            self._met_tls()
+        elif not self._pending:
             self.violated("sent an answer that nobody asked for")
-        elif size < _SIZE.size:
+        elif size < SIZE.size:
             self.violated(f"announced an answer of {size} bytes")
         elif size > self._pending[0].most:
             self.violated(f"announced an answer of {size} bytes, where {self._pending[0].most} are believed at most")
-        return self._error is None
+        return memoryview(self.frames.take(size))[:size] if self._error is None else None
 
     def received(self, frame: memoryview) -> None:
         """Matches an answer with the oldest request."""
         due = self._pending[0]
-        (correlation,) = _SIZE.unpack_from(frame)
+        (correlation,) = SIZE.unpack_from(frame)
         if correlation != due.correlation:
             self.violated(f"answered request {correlation} where {due.correlation} was due")
             return
@@ -385,7 +369,7 @@ class Connection:
         self._fail(error)
         return error
 
-    def met_tls(self) -> None:
+    def _met_tls(self) -> None:
         """Ends the connection because what answers expects TLS."""
         text = f"{self.address} speaks TLS; set the security protocol of the {self.side} cluster to SSL or SASL_SSL."
         self._fail(ClusterUnavailableError(text, side=self.side))
