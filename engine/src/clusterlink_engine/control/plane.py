@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from clusterlink_engine.control.orders import Key, Order
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime
@@ -265,12 +265,16 @@ class Plane:
 
     def statuses(self) -> dict[Key, PartitionStatus]:
         """Answers the status of all partitions that the process has."""
-        return {
-            cursor.key: status_of(cursor)
-            for runtime in [*self._leaving, *self._runtimes.values()]
-            for topic in runtime.topics()
-            for cursor in runtime.cursors(topic)
-        }
+        return {cursor.key: status_of(cursor) for cursor in self._all_cursors()}
+
+    def partitions(self) -> set[Key]:
+        """Answers the partitions that the process has something of."""
+        return {cursor.key for cursor in self._all_cursors()}
+
+    def _all_cursors(self) -> Iterator[Cursor]:
+        for runtime in [*self._leaving, *self._runtimes.values()]:
+            for topic in runtime.topics():
+                yield from runtime.cursors(topic)
 
     async def stop(self, timeout: float = DRAIN_SECONDS) -> None:
         """Stops everything; what is in flight is answered first, for at most `timeout` seconds."""

@@ -19,8 +19,10 @@ from clusterlink_engine.model.states import (
 
 log = logging.getLogger(__name__)
 
-# A state that comes and goes in less may not be seen.
+# A state that comes and goes in less may not be seen; nor one that does in fifty times the time that looking takes, of very
+# many partitions.
 _LOOK_SECONDS = 0.5
+_LOOK_PAUSE = 50
 
 
 class StateWatch:
@@ -36,7 +38,9 @@ class StateWatch:
 
     async def run(self) -> None:
         """Looks for ever."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             links, mirrors = list(self._view.links.values()), list(self._view.mirrors.values())
             for link in links:
                 self.link(link)
@@ -46,7 +50,7 @@ class StateWatch:
                 del self._links[gone]
             for missing in self._mirrors.keys() - {_key(mirror) for mirror in mirrors}:
                 del self._mirrors[missing]
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(max(_LOOK_SECONDS, _LOOK_PAUSE * (loop.time() - began)))
 
     def link(self, link: Link) -> Entered[LinkState] | None:
         """Answers a link's state now; None if it is not at work."""

@@ -92,7 +92,7 @@ class _Self(_Member):
         self._plane = plane
 
     def partitions(self) -> set[Key]:
-        return set(self._plane.statuses())
+        return self._plane.partitions()
 
     def statuses(self, topic: str) -> dict[int, PartitionStatus]:
         return {cursor.index: status_of(cursor) for cursor in self._plane.cursors(topic)}
