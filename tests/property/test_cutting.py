@@ -175,6 +175,27 @@ def test_of_what_would_grow() -> None:
             compare(b"".join(map(encoded, (first, second, third))))
 
 
+@pytest.mark.parametrize(("more", "merged"), [(4, 1), (5, 1), (6, 3)])
+def test_of_what_needs_just_as_much_room(more: int, merged: int) -> None:
+    """Two headers less, 122 bytes, and times that take 9 bytes more in each of 13 records, and 1 byte in each of some more."""
+    made, base = [], 0
+    for time, count in ((0, 1), (2**62, 13), (64, more)):
+        made.append(encoded([Record(base + number, time, None, b"", ()) for number in range(count)]))
+        base += count
+    data = b"".join(made)
+    compare(data)
+    found = cut_compiled(memoryview(bytearray(data)), merges=True).batches
+    assert len(found) == merged
+    assert (sum(one.header.size for one in found) == len(data)) == (more > 4)
+
+
+def test_of_as_many_bytes_as_may_be_merged() -> None:
+    (size,) = [size for size in range(4000, 4096) if len(singles(1, size)[0]) == HEADER_BYTES + 4096]
+    data = b"".join(singles(2 * MOST_BYTES // 4096, size))
+    compare(data)
+    assert len(cut_compiled(memoryview(bytearray(data)), merges=True).batches) == 2
+
+
 def test_of_old_messages_and_the_ends_of_offsets() -> None:
     one = singles(1, 5)[0]
     for base in (2**63 - 1, 2**63 - 2, -1, 0):
