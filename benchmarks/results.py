@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 MM2_DEFAULT, MM2_TUNED = "MirrorMaker 2, defaults", "MirrorMaker 2, tuned"
 ENGINE, CLIENT_LOOP = "engine", "confluent-kafka loop"
+ENGINE_IN_PYTHON = "engine, no compiled code"
 FETCH_ONLY, PRODUCE_ONLY = "fetch only", "produce only"
 DIRECT = "direct consumer"
 

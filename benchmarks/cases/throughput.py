@@ -6,8 +6,9 @@ from functools import partial
 from benchmarks import pair
 from benchmarks.backlog import Copy, Filled
 from benchmarks.copiers import Copier
+from benchmarks.copiers.engine import engine
 from benchmarks.pair import Places
-from benchmarks.results import ENGINE, FETCH_ONLY, PRODUCE_ONLY, Result
+from benchmarks.results import ENGINE, ENGINE_IN_PYTHON, FETCH_ONLY, PRODUCE_ONLY, Result
 from benchmarks.running import Job, Options, Rows, rounds
 from benchmarks.writing import Backlog
 from clusterlink_engine.devkit.settings import Value
@@ -34,9 +35,11 @@ def compressed(options: Options) -> Result:
 
 
 def tiny(options: Options) -> Result:
-    """W3: each record is a batch of its own."""
+    """W3: each record is a batch of its own; the engine with its compiled code, and without."""
     backlog = Backlog(options.records, _TINY_BYTES, batch_records=1)
-    return _measure(options, "w3", "W3: batches of one record", backlog, _BY_COUNT)
+    in_python = partial(engine, settings={"replication": {"record_code": "python"}})
+    more: dict[str, Copier] = {ENGINE_IN_PYTHON: in_python}
+    return _measure(options, "w3", "W3: batches of one record", backlog, _BY_COUNT, more=more)
 
 
 def _measure(
@@ -46,6 +49,7 @@ def _measure(
     backlog: Backlog,
     keys: tuple[str, ...],
     tuned: Mapping[str, Value] | None = None,
+    more: Mapping[str, Copier] | None = None,
 ) -> Result:
     with pair.running(options.kafka) as clusters:
         filled = Filled(clusters, _PARTITIONS, backlog)
@@ -56,7 +60,7 @@ def _measure(
             FETCH_ONLY: lambda: chosen(FETCH_ONLY, filled.fetch_only(), keys, "destination"),
             PRODUCE_ONLY: lambda: chosen(PRODUCE_ONLY, filled.produce_only(), keys, "source"),
         }
-        for name, copier in options.copiers(tuned).items():
+        for name, copier in {**options.copiers(tuned), **(more or {})}.items():
             jobs[name] = partial(copied, name, filled, copier, clusters.places, keys)
         rounds(result, options.runs, jobs, warm_up=(FETCH_ONLY, PRODUCE_ONLY, ENGINE))
     return result

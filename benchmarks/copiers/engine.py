@@ -12,9 +12,11 @@ LINK = "benchmark"
 
 
 @contextmanager
-def engine(places: Places, topics: Topics, directory: Path) -> Iterator[int]:
-    """See `Copier`."""
-    process = describe(places, directory)
+def engine(
+    places: Places, topics: Topics, directory: Path, settings: Mapping[str, Mapping[str, object]] | None = None
+) -> Iterator[int]:
+    """See `Copier`; the settings are further ones, by section."""
+    process = describe(places, directory, settings=settings)
     with process, process.api() as api:
         mirror(api, places, topics)
         yield process.pid

@@ -7,7 +7,16 @@ import pytest
 from benchmarks.__main__ import CASES
 from benchmarks.copiers import mirror_maker
 from benchmarks.pair import Pair, wait
-from benchmarks.results import CLIENT_LOOP, DIRECT, ENGINE, FETCH_ONLY, MM2_DEFAULT, MM2_TUNED, PRODUCE_ONLY
+from benchmarks.results import (
+    CLIENT_LOOP,
+    DIRECT,
+    ENGINE,
+    ENGINE_IN_PYTHON,
+    FETCH_ONLY,
+    MM2_DEFAULT,
+    MM2_TUNED,
+    PRODUCE_ONLY,
+)
 from benchmarks.running import Options
 from clusterlink_engine.devkit.kafka import KafkaCluster
 
@@ -30,7 +39,7 @@ _NO_LOOP = [ENGINE, MM2_TUNED, MM2_DEFAULT]
 _ROWS = {
     "w1": [FETCH_ONLY, PRODUCE_ONLY, *_ALL],
     "w2": [FETCH_ONLY, PRODUCE_ONLY, *_ALL],
-    "w3": [FETCH_ONLY, PRODUCE_ONLY, *_ALL],
+    "w3": [FETCH_ONLY, PRODUCE_ONLY, *_ALL, ENGINE_IN_PYTHON],
     "w4": [f"10 commits/s: {row}" for row in (DIRECT, *_NO_LOOP)],
     "w5": [DIRECT, *_ALL],
     "w6": [f"20 {when}: {row}" for row in _NO_LOOP for when in ("idle", "at work")],

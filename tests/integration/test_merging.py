@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import Side
 from clusterlink_engine.security import Security
-from clusterlink_engine.wire import logs
+from clusterlink_engine.wire import cutting, logs
 from clusterlink_engine.wire import produce as wire_produce
 from clusterlink_engine.wire.batch import patch, split
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
@@ -54,13 +54,18 @@ def _places_by_time(cluster: KafkaCluster, topic: str, times: list[int]) -> list
         client.close()
 
 
+@pytest.mark.parametrize("code", ["auto", "python"])
 def test_tiny_batches_are_merged_and_nobody_sees_a_difference(
-    source_cluster: KafkaCluster, destination_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+    source_cluster: KafkaCluster,
+    destination_cluster: KafkaCluster,
+    start_engine: StartEngine,
+    topic_name: str,
+    code: str,
 ) -> None:
     """Against the bytes that another encoder makes, record by record, by the product's own comparison, and by times."""
     topics.create(source_cluster.bootstrap_servers, topic_name, partitions=2)
     _write(source_cluster.bootstrap_servers, topic_name, 8000, 2, seed=1)
-    engine = start_engine()
+    engine = start_engine(settings={"replication": {"record_code": code}})
     engine.create_link("link", source_cluster.bootstrap_servers)
     engine.create_mirror("link", topic_name)
     assert_becomes_equal(source_cluster, destination_cluster, topic_name)
@@ -73,6 +78,9 @@ def test_tiny_batches_are_merged_and_nobody_sees_a_difference(
         times = [content[4] for _, content in reading.records(reader, topic_name, 0, 0, end)]
     asked = [time + more for time in times[:: len(times) // 40] for more in (-1, 0, 1)]
     assert _places_by_time(destination_cluster, topic_name, asked) == _places_by_time(source_cluster, topic_name, asked)
+    is_compiled = code == "auto" and cutting.IS_COMPILED
+    assert f"clusterlink_record_code_compiled {float(is_compiled)}" in engine.metrics().splitlines()
+    assert f"record code: {'compiled' if is_compiled else 'Python'}" in engine.log()
     assert engine.stop() == 0
 
 

@@ -1,5 +1,6 @@
 """Compiled record code beside that in Python: the same batches, the same bytes, the same errors, whatever comes in."""
 
+import ctypes
 import random
 import struct
 
@@ -29,8 +30,9 @@ _MOST = b"\xfe" + b"\xff" * 8 + b"\x01"  # 2^63 - 1
 
 def outcome(cut: Cutter, data: bytes, *, merges: bool) -> tuple[object, bytes]:
     """All that can be seen of a cut: the batches or the error, and what became of the bytes."""
-    buffer = bytearray(data)
-    view = memoryview(buffer)
+    # Of just this size, as bytearrays are not, so that a sanitizer sees the first byte beyond.
+    buffer = (ctypes.c_ubyte * len(data)).from_buffer_copy(data) if data else bytearray()
+    view = memoryview(buffer).cast("B") if data else memoryview(buffer)
     try:
         found = cut(view, merges=merges)
     except TornBatchError as error:
@@ -131,6 +133,10 @@ _BODIES = st.lists(
 @example([(record(_LEAST, b"\0"), 1, -(2**63)), (record(_MOST, b"\0"), 1, 2**63 - 1)])
 @example([(b"", 0, 0), (b"", 1, 0)])
 @example([(b"\0", 1, 0), (b"\0", 1, 0)])
+@example([(record(b"\0", b"\0"), 1, 5), (b"\x80", 1, 5)])
+@example([(record(b"\0", b"\0"), 1, 5), (record(b"\0", b"\0", longer=1), 1, 5)])
+@example([(record(b"\0", b"\0"), 1, 5), (record(b"\0", b"\0", longer=-1), 1, 5)])
+@example([(record(b"\0", b"\0"), 1, 5), (b"\x08\0\x80", 1, 5)])
 def test_of_records_that_no_producer_writes(bodies: list[tuple[bytes, int, int]]) -> None:
     """With right checksums: whoever sends batches can make them."""
     made, base = b"", 0
@@ -167,6 +173,27 @@ def test_of_what_would_grow() -> None:
             second = [Record(count + number, distance, None, b"", ()) for number in range(count)]
             third = [Record(2 * count + number, 0, None, b"", ()) for number in range(MOST_RECORDS)]
             compare(b"".join(map(encoded, (first, second, third))))
+
+
+@pytest.mark.parametrize(("more", "merged"), [(4, 1), (5, 1), (6, 3)])
+def test_of_what_needs_just_as_much_room(more: int, merged: int) -> None:
+    """Two headers less, 122 bytes, and times that take 9 bytes more in each of 13 records, and 1 byte in each of some more."""
+    made, base = [], 0
+    for time, count in ((0, 1), (2**62, 13), (64, more)):
+        made.append(encoded([Record(base + number, time, None, b"", ()) for number in range(count)]))
+        base += count
+    data = b"".join(made)
+    compare(data)
+    found = cut_compiled(memoryview(bytearray(data)), merges=True).batches
+    assert len(found) == merged
+    assert (sum(one.header.size for one in found) == len(data)) == (more > 4)
+
+
+def test_of_as_many_bytes_as_may_be_merged() -> None:
+    (size,) = [size for size in range(4000, 4096) if len(singles(1, size)[0]) == HEADER_BYTES + 4096]
+    data = b"".join(singles(2 * MOST_BYTES // 4096, size))
+    compare(data)
+    assert len(cut_compiled(memoryview(bytearray(data)), merges=True).batches) == 2
 
 
 def test_of_old_messages_and_the_ends_of_offsets() -> None:
