@@ -175,6 +175,24 @@ def test_of_what_would_grow() -> None:
             compare(b"".join(map(encoded, (first, second, third))))
 
 
+@pytest.mark.parametrize("attributes", range(-1, 9))
+def test_of_attributes(attributes: int) -> None:
+    """All codecs that there are, and some that there are not."""
+    batch = bytearray(singles(1, 5)[0])
+    struct.pack_into(">h", batch, 21, attributes)
+    compare(sealed(batch))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2, 12, 39, 40, 41, HEADER_BYTES])
+def test_of_a_batch_shorter_than_its_header(missing: int) -> None:
+    """With a checksum that fits as much as it has."""
+    data = bytearray(singles(1, 5)[0])
+    size = HEADER_BYTES - missing
+    struct.pack_into(">i", data, 8, size - 12)
+    struct.pack_into(">I", data, 17, fastcrc.crc32.iscsi(bytes(data[21:size])))
+    compare(bytes(data))
+
+
 @pytest.mark.parametrize(("more", "merged"), [(4, 1), (5, 1), (6, 3)])
 def test_of_what_needs_just_as_much_room(more: int, merged: int) -> None:
     """Two headers less, 122 bytes, and times that take 9 bytes more in each of 13 records, and 1 byte in each of some more."""
