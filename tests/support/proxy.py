@@ -8,7 +8,7 @@ import asyncio
 import random
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -32,16 +32,20 @@ class Proxy:
         faults: How many faults it made.
     """
 
-    def __init__(self, port: int, seed: int) -> None:
+    def __init__(self, port: int, seed: int, *, own_port: int = 0, others: Mapping[int, int] | None = None) -> None:
         """Describes it.
 
         Args:
             port: Of the broker.
             seed: Of the moments that are drawn.
+            own_port: Where it listens; 0: a free one.
+            others: Ports of the other brokers of the cluster, and of the proxies before them; they are replaced, too.
         """
-        self.port = ports.free_port()
+        self.port = own_port or ports.free_port()
         self.faults = 0
         self._target = port
+        self._replaced = {**(others or {}), port: self.port}
+        self._stalled: frozenset[int] = frozenset()
         self._random = random.Random(seed)
         self._cut_request = self._cut_answer = self._lose_answer = 0.0
         self._keys: frozenset[int] = frozenset()
@@ -87,9 +91,14 @@ class Proxy:
         """Damages a part of all answers from now on."""
         self._damage, self._damaged = part, damaged
 
+    def stall(self, keys: frozenset[int]) -> None:
+        """Keeps requests of these API keys back from now on, and whatever comes after them on the same connection."""
+        self._stalled = keys
+
     def heal(self) -> None:
-        """Makes no more faults."""
+        """Makes no more faults; what was kept back goes on."""
         self.make_faults(frozenset())
+        self._stalled = frozenset()
         self._damage = 0.0
 
     def __enter__(self) -> Self:
@@ -152,6 +161,8 @@ class Proxy:
             while True:
                 frame = await _frame(reader)
                 (key,) = struct.unpack_from(">h", frame, 4)
+                while key in self._stalled:  # noqa: ASYNC110 - another thread ends it
+                    await asyncio.sleep(0.01)
                 if self._happens(key, self._cut_request):
                     writer.write(frame[: self._random.randrange(1, len(frame))])
                     await writer.drain()
@@ -163,13 +174,13 @@ class Proxy:
     async def _answers(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: "asyncio.Queue[int]"
     ) -> None:
-        theirs, ours = (b"127.0.0.1" + _SIZE.pack(port) for port in (self._target, self.port))
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 frame = await _frame(reader)
                 key = await asked.get()
                 if key not in (PRODUCE, FETCH):
-                    frame = frame.replace(theirs, ours)
+                    for theirs, ours in self._replaced.items():
+                        frame = frame.replace(b"127.0.0.1" + _SIZE.pack(theirs), b"127.0.0.1" + _SIZE.pack(ours))
                 if self._delay and key in self._keys:
                     await asyncio.sleep(self._random.uniform(0, self._delay))
                 if self._happens(key, self._lose_answer):
