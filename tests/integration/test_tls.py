@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import Listener
 from clusterlink_engine.errors import ClusterUnavailableError, Side, StateFencedError
@@ -198,7 +198,7 @@ def test_a_wrong_authority_of_the_local_cluster(secured: KafkaCluster, start_eng
 async def test_who_cannot_be_asked_has_not_answered(secured: KafkaCluster) -> None:
     """The library answers no groups, and errors beside them; that must not pass for a cluster without groups."""
     security = Security(security_protocol="SSL", tls=Tls(ca_pem=STRANGER.pem))
-    admin = ConfluentTopicAdmin(Side.REMOTE, [secured.servers("SSL")], security, timeout=1)
+    admin = ConfluentGroupAdmin(Side.REMOTE, [secured.servers("SSL")], security, timeout=1)
     with pytest.raises(ClusterUnavailableError, match="Looking at the consumer groups failed"):
         await admin.groups_with_members("orders")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
-from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.api.meeting import Meeting
 from clusterlink_engine.api.peers import Following, Peers
 from clusterlink_engine.api.server import Engine, Server
@@ -62,6 +62,7 @@ from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.cutting import cut_compiled, cutter
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,8 @@ class _Running:
         self._meeting = Meeting(settings.api.peer_directory, settings.peers)
         self._server = Server(settings.api, self._meeting, self._peers, self._leader)
 
-        admin = ConfluentTopicAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
+        admin = TopicAdmin(self._cluster)
+        groups = ConfluentGroupAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
         self._topics = Topics(self._cluster, admin, settings.state.topic)
         gaps = GapFilling(
             self._cluster,
@@ -150,7 +152,7 @@ class _Running:
             on_claimed=self._claimed,
         )
         self._local = Local(
-            end=End(self._cluster, admin, self._topics),
+            end=End(self._cluster, admin, self._topics, groups),
             destination=Destination(self._cluster, settings.replication, self._tasks, gaps, self._local_seen),
             gaps=gaps,
             budget=Budget(settings.replication.buffer_bytes),

@@ -137,7 +137,7 @@ class Restores:
 
     async def _check_idle(self, end: End, topic: str, committed: Collection[str]) -> None:
         """Raises FailedPreconditionError while a group is at work on a topic."""
-        working = await end.admin.groups_with_members(topic)
+        working = await end.groups.groups_with_members(topic)
         active = sorted(group for group, has_partitions in working.items() if has_partitions or group in committed)
         if active:
             others = f" and {len(active) - 1} others" if len(active) > 1 else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
-from clusterlink_engine.admin.topics import ConfluentTopicAdmin
+from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.view import View
 from clusterlink_engine.control.way import End, Way
@@ -40,6 +40,7 @@ from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.tasks import FatalHandler, Tasks
 from clusterlink_engine.wire.cluster import Cluster, Metadata
 from clusterlink_engine.wire.cutting import Cutter
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +124,9 @@ class LinkRuntime:
         self.throttle = Throttle(local.limit)
         cluster = open_remote(link.remote, link.config)
         timeout = value_of(link.config, "request.timeout.ms") / 1000
-        admin = ConfluentTopicAdmin(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout)
-        self._remote = End(cluster, admin, Topics(cluster, admin))
+        admin = TopicAdmin(cluster)
+        groups = ConfluentGroupAdmin(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout)
+        self._remote = End(cluster, admin, Topics(cluster, admin), groups)
         self._remote_destination: Destination | None = None
         self.inbound = self._way(Direction.REMOTE_TO_LOCAL, self._remote, local.end, local.destination, lambda: None)
         self.outbound = self._way_back() if link.mode is LinkMode.BIDIRECTIONAL else None

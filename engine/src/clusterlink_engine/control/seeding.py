@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.control.state import State
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.errors import KafkaError
@@ -21,6 +20,7 @@ from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.batch import TornBatchError
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.errors import AlreadyExistsError, BrokerRefusedError, ClusterUnavailableError, is_retriable
 from clusterlink_engine.model.resources import MirrorTopic
 from clusterlink_engine.model.topic_settings import COMMON
@@ -11,6 +10,7 @@ from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, TopicInfo
 from clusterlink_engine.wire.codes import Code, refused
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 # A broker knows a topic a moment after the controller has created it.
 _VISIBLE_SECONDS = 30.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clusterlink_engine.admin.topics import TopicAdmin
+from clusterlink_engine.admin.groups import GroupAdmin
 from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.model.resources import Direction
 from clusterlink_engine.replication.link import LinkReplication
@@ -11,6 +11,7 @@ from clusterlink_engine.sync.consumer_offsets import ConsumerOffsetSync
 from clusterlink_engine.sync.task import SyncTask
 from clusterlink_engine.sync.topic_configs import TopicConfigSync
 from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class End:
     cluster: Cluster
     admin: TopicAdmin
     topics: Topics
+    groups: GroupAdmin
 
 
 class Way:

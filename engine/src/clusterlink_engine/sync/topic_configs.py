@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from clusterlink_engine.admin.topics import TopicAdmin
 from clusterlink_engine.errors import BrokerRefusedError
 from clusterlink_engine.model.resources import Link, MirrorTopic
 from clusterlink_engine.model.topic_settings import desired_settings, mirror_settings
 from clusterlink_engine.sync.task import SyncTask, TaskError, task_error
+from clusterlink_engine.wire.topic_admin import TopicAdmin
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """What brokers tell of themselves: settings, the controller's clock, and which requests they understand."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from kafka.protocol.admin import (
     DescribeConfigsRequest,
@@ -17,7 +18,7 @@ from clusterlink_engine.wire.connection import choose_version
 
 _DESCRIBE_CONFIGS = (1, 4)  # API key 32
 _DESCRIBE_QUORUM = (1, 2)  # API key 55; with the times of replicas from version 1 on (KIP-836)
-_TOPIC, _BROKER = 2, 4  # kinds of resources with settings
+TOPIC, _BROKER = 2, 4  # kinds of resources with settings
 _METADATA_LOG = "__cluster_metadata"
 
 # The requests that mirroring cannot do without and that not every Kafka has, by name: API key, lowest and highest version.
@@ -40,7 +41,7 @@ async def broker_settings(cluster: Cluster, node: int, names: Collection[str]) -
     Raises:
         KafkaError: The broker could not be asked.
     """
-    return (await _described(cluster, node, _BROKER, [str(node)], names)).get(str(node))
+    return (await _allowed(cluster, node, _BROKER, [str(node)], names)).get(str(node))
 
 
 async def topic_settings(
@@ -51,26 +52,39 @@ async def topic_settings(
     Raises:
         KafkaError: No broker could be asked.
     """
-    found = await _described(cluster, -1, _TOPIC, topics, names)
+    found = await _allowed(cluster, -1, TOPIC, topics, names)
     return {
         topic: {name: value for name, value in settings.items() if value is not None}
         for topic, settings in found.items()
     }
 
 
-async def _described(
-    cluster: Cluster, node: int, kind: int, resources: Collection[str], names: Collection[str]
-) -> dict[str, dict[str, str | None]]:
+async def described(
+    cluster: Cluster, node: int, kind: int, resources: Collection[str], names: Collection[str] | None = None
+) -> Sequence[Any]:
+    """Answers the results of DescribeConfigs for resources of a kind; of all settings if no names are given.
+
+    Raises:
+        KafkaError: The broker could not be asked.
+    """
     resource_class = DescribeConfigsRequest.DescribeConfigsResource
+    keys = sorted(names) if names is not None else None
     asked = [
-        resource_class(resource_type=kind, resource_name=name, configuration_keys=sorted(names))
-        for name in sorted(resources)
+        resource_class(resource_type=kind, resource_name=name, configuration_keys=keys)
+        for name in sorted(set(resources))
     ]
     request = DescribeConfigsRequest(resources=asked, include_synonyms=False, include_documentation=False)
     answer = await cluster.call(node, request, DescribeConfigsResponse, _DESCRIBE_CONFIGS)
+    results: Sequence[Any] = answer.results
+    return results
+
+
+async def _allowed(
+    cluster: Cluster, node: int, kind: int, resources: Collection[str], names: Collection[str]
+) -> dict[str, dict[str, str | None]]:
     return {
         result.resource_name: {entry.name: entry.value for entry in result.configs}
-        for result in answer.results
+        for result in await described(cluster, node, kind, resources, names)
         if not result.error_code
     }
 

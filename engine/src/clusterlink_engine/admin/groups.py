@@ -1,25 +1,18 @@
-"""Settings and partitions of topics, by confluent-kafka's AdminClient, which does the routing and the retries.
+"""Consumer groups at work, by confluent-kafka's AdminClient, which does the routing and the retries.
 
-The adapter is the only place that knows the library; callers see `TopicAdmin`.
+The client is made when somebody asks: when a restore begins. Nothing else of a remote cluster is read by the library, because a
+broker that answers text which is no UTF-8 ends the process there.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import ConsumerGroupState, KafkaException
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ConfigSource,
-    NewPartitions,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from clusterlink_engine import tokens
 from clusterlink_engine.errors import (
@@ -39,43 +32,8 @@ log = logging.getLogger(__name__)
 _AT_REST = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
 
-class TopicAdmin(Protocol):
-    """What the engine asks of a cluster's administration."""
-
-    async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
-        """Answers the effective settings, defaults included, of each topic.
-
-        Raises:
-            KafkaError: The cluster does not answer, or refuses one of the topics.
-        """
-
-    async def own_settings(self, topic: str) -> dict[str, str]:
-        """Answers the settings that a topic has itself, defaults left out.
-
-        Raises:
-            KafkaError: The cluster does not answer, or refuses.
-        """
-
-    async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
-        """Sets some settings of a topic and leaves the others.
-
-        Raises:
-            KafkaError: The cluster does not answer, or refuses.
-        """
-
-    async def reset(self, topic: str, names: Collection[str]) -> None:
-        """Gives settings of a topic their default values back.
-
-        Raises:
-            KafkaError: The cluster does not answer, or refuses.
-        """
-
-    async def grow(self, topic: str, partition_count: int) -> None:
-        """Gives a topic more partitions.
-
-        Raises:
-            KafkaError: The cluster does not answer, or refuses.
-        """
+class GroupAdmin(Protocol):
+    """What the engine asks of a cluster's consumer groups beside their offsets."""
 
     async def groups_with_members(self, topic: str) -> dict[str, bool]:
         """Answers the consumer groups that have members, and of each whether a member has partitions of a topic.
@@ -85,8 +43,8 @@ class TopicAdmin(Protocol):
         """
 
 
-class ConfluentTopicAdmin:
-    """TopicAdmin on confluent-kafka. One for each cluster: each has threads of its own."""
+class ConfluentGroupAdmin:
+    """GroupAdmin on confluent-kafka. One for each cluster: each has threads of its own."""
 
     def __init__(self, side: Side, bootstrap_servers: Sequence[str], security: Security, timeout: float) -> None:
         """Makes the client; nothing is contacted before the first call.
@@ -136,63 +94,8 @@ class ConfluentTopicAdmin:
         assert self._client is not None  # noqa: S101 - there are no settings only at first
         return self._client
 
-    async def settings(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
-        """See TopicAdmin."""
-        found = await self._describe(topics)
-        return {
-            topic: {name: entry.value for name, entry in entries.items() if entry.value is not None}
-            for topic, entries in found.items()
-        }
-
-    async def own_settings(self, topic: str) -> dict[str, str]:
-        """See TopicAdmin."""
-        entries = (await self._describe([topic]))[topic]
-        own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
-        return {name: entry.value for name, entry in entries.items() if entry.source == own and entry.value is not None}
-
-    async def _describe(self, topics: Collection[str]) -> dict[str, dict[str, Any]]:
-        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
-        if not resources:
-            return {}
-        client = await self._connected()
-        futures = client.describe_configs(resources, request_timeout=self._timeout)
-        with self._translated(f"Reading the settings of {_names(topics)}"):
-            answers = await asyncio.gather(*(asyncio.wrap_future(future) for future in futures.values()))
-        return {resource.name: entries for resource, entries in zip(futures, answers, strict=True)}
-
-    async def alter(self, topic: str, changes: Mapping[str, str]) -> None:
-        """See TopicAdmin."""
-        await self._alter(
-            topic,
-            [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in changes.items()],
-        )
-
-    async def reset(self, topic: str, names: Collection[str]) -> None:
-        """See TopicAdmin."""
-        await self._alter(
-            topic, [ConfigEntry(name, None, incremental_operation=AlterConfigOpType.DELETE) for name in names]
-        )
-
-    async def _alter(self, topic: str, entries: Sequence[ConfigEntry]) -> None:
-        if not entries:
-            return
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=list(entries))
-        client = await self._connected()
-        futures = client.incremental_alter_configs([resource], request_timeout=self._timeout)
-        with self._translated(f'Changing settings of the topic "{topic}"'):
-            await asyncio.wrap_future(futures[resource])
-
-    async def grow(self, topic: str, partition_count: int) -> None:
-        """See TopicAdmin."""
-        client = await self._connected()
-        futures = client.create_partitions(
-            [NewPartitions(topic, partition_count)], request_timeout=self._timeout, operation_timeout=self._timeout
-        )
-        with self._translated(f'Adding partitions to the topic "{topic}"'):
-            await asyncio.wrap_future(futures[topic])
-
     async def groups_with_members(self, topic: str) -> dict[str, bool]:
-        """See TopicAdmin."""
+        """See GroupAdmin."""
         client = await self._connected()
         with self._translated("Looking at the consumer groups"):
             listed = await asyncio.wrap_future(client.list_consumer_groups(request_timeout=self._timeout))
@@ -217,14 +120,9 @@ def _has_partitions(group: Any, topic: str) -> bool:
 
 
 def translate(error: KafkaException, what: str, side: Side) -> KafkaError:
-    """Makes the engine's error of confluent-kafka's; `what` begins the message, for example "Reading settings of orders"."""
+    """Makes the engine's error of confluent-kafka's; `what` begins the message, for example "Looking at the groups"."""
     cause: Any = error.args[0]
     if cause.code() < 0:  # raised by the library itself: time-outs, transport, name resolution
         return ClusterUnavailableError(f"{what} failed: the {side} cluster does not answer ({cause.str()}).", side=side)
     text = f"{what} was refused by the {side} cluster: {cause.name()} ({cause.str()})."
     return BrokerRefusedError(text, side=side, code=cause.code(), name=cause.name(), retriable=bool(cause.retriable()))
-
-
-def _names(topics: Collection[str]) -> str:
-    first, *others = sorted(topics)
-    return f'the topic "{first}"' + (f" and {len(others)} others" if others else "")
