@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clusterlink_proto import v1
 from clusterlink_proto.generated import tfplugin6_pb2 as pb
+from clusterlink_provider.framework.cty import UNKNOWN
 from clusterlink_provider.resources import stops
 from clusterlink_provider.resources.provider import ClusterlinkProvider
 from tests.support.fake_engine import FakeEngine
@@ -154,3 +155,25 @@ def test_mirror_topics(engine: FakeEngine, examples: int) -> None:
     run()
     _check_counts(counts, least=5)
     assert counts["failed"] > counts["rebuilt"] >= 1, counts
+
+
+@pytest.mark.parametrize("unknown", [("status",), ("on_failed",), ("status", "on_failed")])
+def test_whether_a_failed_mirror_topic_is_rebuilt_may_be_known_at_apply_only(
+    engine: FakeEngine, unknown: tuple[str, ...]
+) -> None:
+    """Then its partitions are not known at plan either."""
+    for left in (engine.topics, engine.links, engine.calls):
+        left.clear()
+    engine.source_topics.update(orders=3)
+    engine.links["plain"] = v1.Link(name="plain", mode=v1.LINK_MODE_DESTINATION)
+    resource = _Run(_MIRROR_TOPIC, engine, Counter())
+    config: Object = dict.fromkeys(_MIRROR_TOPIC.attributes)
+    config |= {"link": "plain", "source_topic": "orders"}
+    resource.change_to(config, config)
+    engine.fail_mirror_topic("orders")
+    wish = config | {"status": "ACTIVE", "on_failed": "REBUILD"}
+    resource.change_to(wish, wish | dict.fromkeys(unknown, UNKNOWN))
+    assert resource.counts["update"] == 1
+    assert "RebuildMirrorTopic" in engine.calls
+    assert resource.stored.value is not None
+    assert resource.stored.value["status"] == "ACTIVE"

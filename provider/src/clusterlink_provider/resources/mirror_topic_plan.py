@@ -80,6 +80,9 @@ def _check_destroy(context: PlanContext[Session], prior: Object) -> None:
 def _plan_status(context: PlanContext[Session], planned: Object) -> None:
     """Says what is final, and what cannot be had: an error if the configuration asks for it now, else the world has changed."""
     wanted, prior = planned["status"], context.prior
+    if prior is not None and not context.replace and wishes.may_be_rebuilt(prior, planned):
+        # Of a source topic that was made anew these are others.
+        planned |= {"partitions": UNKNOWN, "source_topic_id": UNKNOWN}
     if isinstance(wanted, Unknown):
         return
     if prior is None or context.replace:
@@ -133,8 +136,6 @@ def _plan_failed(context: PlanContext[Session], prior: Object, planned: Object) 
             ("status",),
         )
         return
-    # Of a source topic that was made anew these are others.
-    planned |= {"partitions": UNKNOWN, "source_topic_id": UNKNOWN}
     where = f"{prior['source_topic']} on the remote cluster" if prior.get("direction") == REVERSED else prior["name"]
     context.diagnostics.warning(
         "Mirror topic is deleted and mirrored anew",

@@ -6,9 +6,11 @@ can tell: it is kept beside the state. After an import there is none.
 
 from typing import Any, Final
 
+from clusterlink_provider.framework.cty import Unknown
 from clusterlink_provider.framework.planning import Object
 
 _WANTED: Final = "wanted_status"
+_MIRRORS: Final = ("ACTIVE", "PAUSED")
 
 
 def remember(private: dict[str, Any], planned: Object) -> None:
@@ -23,5 +25,14 @@ def is_new(private: dict[str, Any], status: str) -> bool:
 
 def is_rebuilt(prior: Object, planned: Object) -> bool:
     """Tells whether the plan deletes a mirror topic, which has failed, and mirrors anew."""
-    is_mirror = planned["status"] in ("ACTIVE", "PAUSED")
+    is_mirror = planned["status"] in _MIRRORS
     return bool(prior.get("status") == "FAILED" and is_mirror and planned.get("on_failed") == "REBUILD")
+
+
+def may_be_rebuilt(prior: Object, planned: Object) -> bool:
+    """Tells whether the plan may turn out to do that, when all is known."""
+    status, on_failed = planned["status"], planned.get("on_failed")
+    is_possible = isinstance(status, Unknown) or status in _MIRRORS
+    return (
+        prior.get("status") == "FAILED" and is_possible and (isinstance(on_failed, Unknown) or on_failed == "REBUILD")
+    )
