@@ -23,14 +23,14 @@ from clusterlink_engine.wire.cluster import Cluster  # noqa: E402
 from clusterlink_engine.wire.connection import Connection  # noqa: E402
 from tests.fuzz.replay import RECORDED, SCRAM, SECURITY, USERS, Answer, AskedCluster  # noqa: E402
 from tests.fuzz.scenarios import SCENARIOS, TOPIC  # noqa: E402
-from tests.support import produce, topics  # noqa: E402
+from tests.support import groups, produce, topics  # noqa: E402
 
 _ATTEMPTS = 40
 
 # The oldest versions that the engine takes, of those APIs of which it takes several, by API key.
-_OLDEST = {0: 9, 1: 12, 2: 4, 3: 10, 16: 3, 21: 1, 22: 3, 26: 3, 29: 1, 30: 1, 31: 1, 32: 1, 36: 0}
-# InitProducerId is asked for in two ways, of which one takes older ones.
-_OLDEST_OF = {"producers": {22: 1}}
+_OLDEST = {0: 9, 1: 12, 2: 4, 3: 10, 15: 3, 16: 3, 21: 1, 22: 3, 26: 3, 29: 1, 30: 1, 31: 1, 32: 1, 36: 0, 69: 0}
+# InitProducerId is asked for in two ways, of which one takes older ones; who knows two protocols of groups tells which it is.
+_OLDEST_OF = {"producers": {22: 1}, "members": {16: 5}}
 
 
 class _RecordingConnection(Connection):
@@ -108,7 +108,10 @@ def main() -> None:
     with patch.object(cluster_module, "Connection", _RecordingConnection), KafkaCluster(users=USERS) as kafka:
         topics.create(kafka.bootstrap_servers, TOPIC, partitions=2)
         produce.write(kafka.bootstrap_servers, TOPIC, produce.varied(12, 2))
-        lines = [json.dumps(entry) for entry in asyncio.run(_collect(kafka))]
+        here = kafka.bootstrap_servers
+        newer = {"group.protocol": "consumer"}
+        with groups.member(here, "classic-group", TOPIC), groups.member(here, "newer-group", TOPIC, **newer):
+            lines = [json.dumps(entry) for entry in asyncio.run(_collect(kafka))]
     RECORDED.write_text("\n".join(lines) + "\n")
 
 

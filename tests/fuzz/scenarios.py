@@ -10,6 +10,7 @@ from clusterlink_engine.wire import (
     acls,
     attempts,
     brokers,
+    consumer_groups,
     fetch,
     groups,
     logs,
@@ -105,9 +106,14 @@ async def _offsets(cluster: AskedCluster) -> None:
     wanted = dict.fromkeys(_PARTITIONS, offsets.Committed(1, "text"))
     codes = await offsets.commit_offsets(connection, GROUP_ID, wanted)
     assert codes.keys() <= wanted.keys()
-    await offsets.list_groups(cluster, NODE)
+    await consumer_groups.list_groups(cluster, NODE)
     found, errors = await offsets.fetch_offsets(cluster, NODE, [GROUP_ID])
     assert {*found, *errors} <= {GROUP_ID}
+
+
+async def _members(cluster: AskedCluster) -> None:
+    found = await consumer_groups.groups_with_members(cluster, TOPIC)
+    assert all(has_partitions in (False, True) for has_partitions in found.values())
 
 
 async def _acls(cluster: AskedCluster) -> None:
@@ -167,6 +173,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "fetch": _fetch,
     "groups": _groups,
     "offsets": _offsets,
+    "members": _members,
     "acls": _acls,
     "markers": _markers,
     "transactions": _transactions,

@@ -194,31 +194,37 @@ async def test_other_versions(server: TokenServer, topic_name: str, tmp_path: Pa
 
 
 async def _look_at_a_renewal(secured: KafkaCluster, sasl: dict[str, Any], topic_name: str) -> None:
-    """Long polls too; and who gives up waiting does not harm the connection."""
+    """Long polls too, here one that ends with the next record; and who gives up waiting does not harm the connection."""
     topics.create(secured.bootstrap_servers, topic_name)
+    produce.write(secured.bootstrap_servers, topic_name, produce.varied(1, 1))
     async with asking(secured, sasl) as cluster:
         metadata = await cluster.metadata([topic_name])
-        where = FetchPartition(topic_name, metadata.topics[topic_name].topic_id, 0, 0, 1000)
+        topic_id = metadata.topics[topic_name].topic_id
         with closing(await cluster.open(1)) as connection:
-            body = fetch.encode(fetch.HIGHEST, [where], max_wait_ms=700, min_bytes=1, max_bytes=1000)
-            polls = [connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True) for _ in range(2)]
+
+            def fetch_from(offset: int) -> "asyncio.Future[memoryview]":
+                where = FetchPartition(topic_name, topic_id, 0, offset, 1000)
+                body = fetch.encode(fetch.HIGHEST, [where], max_wait_ms=15_000, min_bytes=1, max_bytes=1000)
+                return connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
+
+            polls = [fetch_from(1) for _ in range(2)]
             connection.authenticated(connection._authenticate, connection.now())  # type: ignore[arg-type] # it is there
             impatient = asyncio.ensure_future(connection.drain())
             waiting = [asyncio.ensure_future(connection.drain()) for _ in range(3)]
             await asyncio.sleep(0.05)
             impatient.cancel()
             with pytest.raises(AssertionError, match="not drained"):
-                connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
+                fetch_from(0)
             unanswered: list[asyncio.Future[Any]] = [*polls, *waiting]
             assert not any(future.done() for future in unanswered)
+            await asyncio.to_thread(produce.write, secured.bootstrap_servers, topic_name, produce.varied(1, 1))
             await asyncio.gather(*waiting)
             assert [fetch.decode(fetch.HIGHEST, poll.result(), 1).error for poll in polls] == [0, 0]
             assert connection._renew_at is not None
             assert connection.now() < connection._renew_at < connection.now() + _SESSION_SECONDS
             assert connection.is_open
             await connection.drain()
-            answer = await connection.send(fetch.API_KEY, fetch.HIGHEST, [body], flexible=True)
-            assert fetch.decode(fetch.HIGHEST, answer, 1).error == 0
+            assert fetch.decode(fetch.HIGHEST, await fetch_from(0), 1).error == 0
 
 
 async def test_a_session_that_is_refused_ends_with_the_reason(secured: KafkaCluster) -> None:

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.devkit.settings import Listener
-from clusterlink_engine.errors import ClusterUnavailableError, Side, StateFencedError
+from clusterlink_engine.errors import StateFencedError
 from clusterlink_engine.model.resources import SyncedAcls
-from clusterlink_engine.security import Security, Tls, TlsFiles
+from clusterlink_engine.security import TlsFiles
 from clusterlink_engine.settings import LocalCluster, State
 from clusterlink_engine.store.records import Claim
 from clusterlink_engine.store.state_topic import StateTopic
@@ -193,14 +192,6 @@ def test_a_wrong_authority_of_the_local_cluster(secured: KafkaCluster, start_eng
     said = "of the local cluster is not accepted: unable to get local issuer certificate"
     wait_until(lambda: said in engine.log(), 5, "the message")
     assert "Traceback" not in engine.log()
-
-
-async def test_who_cannot_be_asked_has_not_answered(secured: KafkaCluster) -> None:
-    """The library answers no groups, and errors beside them; that must not pass for a cluster without groups."""
-    security = Security(security_protocol="SSL", tls=Tls(ca_pem=STRANGER.pem))
-    admin = ConfluentGroupAdmin(Side.REMOTE, [secured.servers("SSL")], security, timeout=1)
-    with pytest.raises(ClusterUnavailableError, match="Looking at the consumer groups failed"):
-        await admin.groups_with_members("orders")
 
 
 def test_the_broker_gets_another_certificate(secured: KafkaCluster, start_engine: StartEngine, topic_name: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from uuid import uuid4
 
@@ -23,7 +24,16 @@ from clusterlink_engine.errors import BrokerRefusedError, Side
 from clusterlink_engine.model.acls import AclOperation, AclResourceType
 from clusterlink_engine.sasl import Sasl
 from clusterlink_engine.security import Security
-from clusterlink_engine.wire import attempts, groups, logs, markers, offsets, produce, records, transactions
+from clusterlink_engine.wire import (
+    attempts,
+    consumer_groups,
+    groups,
+    logs,
+    markers,
+    produce,
+    records,
+    transactions,
+)
 from clusterlink_engine.wire.batch import patch
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.codes import Code
@@ -31,7 +41,7 @@ from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.groups import GroupConnection, Joined
 from clusterlink_engine.wire.markers import Marker
 from tests.support import raw, reading, rights, topics
-from tests.support.groups import commit
+from tests.support.groups import commit, member
 from tests.support.waiting import wait_until_async
 
 VERSIONS = ["3.9.2", "4.1.2", "4.3.1"]
@@ -338,7 +348,7 @@ async def test_rights_are_found_out_without_harm(
     client.close()
     assert topic_name in (found := await cluster.topic_names())
     assert names[1] not in found
-    assert names[1] not in await offsets.list_groups(cluster, NODE)
+    assert names[1] not in await consumer_groups.list_groups(cluster, NODE)
     listed = await cluster.call(
         NODE, ListTransactionsRequest(state_filters=[], producer_id_filters=[]), ListTransactionsResponse, (0, 0)
     )
@@ -376,6 +386,32 @@ async def test_share_groups_are_left_out(
     with raw.Connection("127.0.0.1", kafka.nodes[0].port) as other:
         answer = other.call(ListGroupsRequest(states_filter=[], types_filter=[]), ListGroupsResponse, 5)
     assert {shared, usual} <= {group.group_id for group in answer.groups}
-    listed = await offsets.list_groups(cluster, NODE)
+    listed = await consumer_groups.list_groups(cluster, NODE)
     assert usual in listed
     assert shared not in listed
+
+
+async def test_which_groups_have_members_and_where(kafka: KafkaCluster, cluster: Cluster, topic_name: str) -> None:
+    """Of either protocol; also with the oldest versions that are taken. A member that left has nothing any more."""
+    here, other = kafka.bootstrap_servers, f"{topic_name}-other"
+    topics.create(here, topic_name)
+    topics.create(here, other)
+    protocols = ["classic"] if kafka.version < "4" else ["classic", "consumer"]
+    with ExitStack() as members:
+        for protocol in protocols:
+            for topic in (topic_name, other):
+                settings = {"group.protocol": protocol}
+                members.enter_context(member(here, f"{topic}-{protocol}", topic, **settings))
+        commit(here, f"{topic_name}-empty", topic_name, {0: 0})
+
+        async def all_there() -> dict[str, bool] | None:
+            found = await consumer_groups.groups_with_members(cluster, topic_name)
+            mine = {group: on_it for group, on_it in found.items() if group.startswith(topic_name)}
+            return mine if len(mine) == 2 * len(protocols) and any(mine.values()) else None
+
+        found = await wait_until_async(all_there, 30, "the members")
+        assert found == {
+            f"{topic}-{protocol}": topic == topic_name for topic in (topic_name, other) for protocol in protocols
+        }
+    left = await consumer_groups.groups_with_members(cluster, topic_name)
+    assert [group for group in left if group.startswith(topic_name)] == []

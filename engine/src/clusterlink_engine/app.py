@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from clusterlink_engine import __version__
-from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.api.meeting import Meeting
 from clusterlink_engine.api.peers import Following, Peers
 from clusterlink_engine.api.server import Engine, Server
@@ -142,7 +141,6 @@ class _Running:
         self._server = Server(settings.api, self._meeting, self._peers, self._leader)
 
         admin = TopicAdmin(self._cluster)
-        groups = ConfluentGroupAdmin(Side.LOCAL, local.bootstrap_servers, local, timeout)
         self._topics = Topics(self._cluster, admin, settings.state.topic)
         gaps = GapFilling(
             self._cluster,
@@ -152,7 +150,7 @@ class _Running:
             on_claimed=self._claimed,
         )
         self._local = Local(
-            end=End(self._cluster, admin, self._topics, groups),
+            end=End(self._cluster, admin, self._topics),
             destination=Destination(self._cluster, settings.replication, self._tasks, gaps, self._local_seen),
             gaps=gaps,
             budget=Budget(settings.replication.buffer_bytes),

@@ -24,8 +24,9 @@ from clusterlink_engine.model.topic_settings import own_config
 from clusterlink_engine.store.records import key_of
 from clusterlink_engine.tasks import Backoff, Tasks
 from clusterlink_engine.wire.cluster import Cluster, TopicInfo
+from clusterlink_engine.wire.consumer_groups import groups_with_members, list_groups
 from clusterlink_engine.wire.groups import GROUP, find_coordinators
-from clusterlink_engine.wire.offsets import Committed, commit_offsets, fetch_offsets, is_in_use, list_groups
+from clusterlink_engine.wire.offsets import Committed, commit_offsets, fetch_offsets, is_in_use
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Restores:
 
     async def _check_idle(self, end: End, topic: str, committed: Collection[str]) -> None:
         """Raises FailedPreconditionError while a group is at work on a topic."""
-        working = await end.groups.groups_with_members(topic)
+        working = await groups_with_members(end.cluster, topic)
         active = sorted(group for group, has_partitions in working.items() if has_partitions or group in committed)
         if active:
             others = f" and {len(active) - 1} others" if len(active) > 1 else ""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
-from clusterlink_engine.admin.groups import ConfluentGroupAdmin
 from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.control.view import View
 from clusterlink_engine.control.way import End, Way
@@ -123,10 +122,8 @@ class LinkRuntime:
         self._leads = False
         self.throttle = Throttle(local.limit)
         cluster = open_remote(link.remote, link.config)
-        timeout = value_of(link.config, "request.timeout.ms") / 1000
         admin = TopicAdmin(cluster)
-        groups = ConfluentGroupAdmin(Side.REMOTE, link.remote.bootstrap_servers, link.remote.security, timeout)
-        self._remote = End(cluster, admin, Topics(cluster, admin), groups)
+        self._remote = End(cluster, admin, Topics(cluster, admin))
         self._remote_destination: Destination | None = None
         self.inbound = self._way(Direction.REMOTE_TO_LOCAL, self._remote, local.end, local.destination, lambda: None)
         self.outbound = self._way_back() if link.mode is LinkMode.BIDIRECTIONAL else None

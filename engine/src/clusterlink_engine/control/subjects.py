@@ -10,7 +10,8 @@ from clusterlink_engine.model.names import is_internal
 from clusterlink_engine.model.resources import Link
 from clusterlink_engine.model.rights import Scope
 from clusterlink_engine.wire.cluster import Cluster
-from clusterlink_engine.wire.offsets import fetch_offsets, list_groups
+from clusterlink_engine.wire.consumer_groups import list_groups
+from clusterlink_engine.wire.offsets import fetch_offsets
 
 # So many topics, and so many groups, are looked at: a check is bounded.
 MOST = 500

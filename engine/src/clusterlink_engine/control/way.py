@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clusterlink_engine.admin.groups import GroupAdmin
 from clusterlink_engine.control.topics import Topics
 from clusterlink_engine.model.resources import Direction
 from clusterlink_engine.replication.link import LinkReplication
@@ -21,7 +20,6 @@ class End:
     cluster: Cluster
     admin: TopicAdmin
     topics: Topics
-    groups: GroupAdmin
 
 
 class Way:

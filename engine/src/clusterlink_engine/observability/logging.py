@@ -29,6 +29,5 @@ def configure(level: str, worker: int = 0) -> None:
     handler.setFormatter(_Formatter(told, "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The library says everything twice: what matters of it comes back as an error where the call is made.
-    for name in ("store.state_topic", "admin.groups"):
-        logging.getLogger(f"clusterlink_engine.{name}.librdkafka").setLevel(logging.CRITICAL)
+    logging.getLogger("clusterlink_engine.store.state_topic.librdkafka").setLevel(logging.CRITICAL)
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -17,9 +17,10 @@ from clusterlink_engine.sync.task import CONSUMER_GROUP_IN_USE_ERROR, SyncTask, 
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
 from clusterlink_engine.wire.connection import Connection
+from clusterlink_engine.wire.consumer_groups import list_groups
 from clusterlink_engine.wire.groups import GROUP, find_coordinators
 from clusterlink_engine.wire.logs import TopicPartition
-from clusterlink_engine.wire.offsets import Committed, commit_offsets, fetch_offsets, is_in_use, list_groups
+from clusterlink_engine.wire.offsets import Committed, commit_offsets, fetch_offsets, is_in_use
 
 # Offsets of a group that never had a member expire after offsets.retention.minutes (7 days by default) from their last
 # commit, so they are committed again long before.

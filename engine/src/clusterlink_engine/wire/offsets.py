@@ -1,10 +1,8 @@
-"""Committed offsets of consumer groups: listed, read for many groups at once, and written for groups without members."""
+"""Committed offsets of consumer groups: read for many groups at once, and written for groups without members."""
 
-from collections.abc import Collection, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from kafka.protocol.admin import ListGroupsRequest, ListGroupsResponse
 from kafka.protocol.consumer.group import (
     OffsetCommitRequest,
     OffsetCommitResponse,
@@ -13,18 +11,13 @@ from kafka.protocol.consumer.group import (
 )
 
 from clusterlink_engine.wire.cluster import Cluster
-from clusterlink_engine.wire.codes import Code, refused
+from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.connection import Connection, choose_version
+from clusterlink_engine.wire.consumer_groups import chunks
 from clusterlink_engine.wire.logs import TopicPartition, by_topic
 
-_LIST_GROUPS = (3, 5)  # API key 16; from version 5 on with the groups' types (KIP-848)
 _OFFSET_FETCH = (8, 8)  # API key 9; many groups in one request (KIP-709), stable offsets only (KIP-447)
 _OFFSET_COMMIT = (8, 8)  # API key 8
-
-# A group may have committed thousands of partitions; an answer must stay of a reasonable size.
-_GROUPS_AT_ONCE = 100
-
-_SHARE = "share"  # share groups (KIP-932) have no committed offsets of this kind
 
 
 class Committed(NamedTuple):
@@ -32,20 +25,6 @@ class Committed(NamedTuple):
 
     offset: int
     metadata: str
-
-
-async def list_groups(cluster: Cluster, node: int) -> list[str]:
-    """Answers the ids of the groups that a broker coordinates, share groups left out.
-
-    Raises:
-        KafkaError: The broker could not be asked, or refused.
-    """
-    answer = await cluster.call(
-        node, ListGroupsRequest(states_filter=[], types_filter=[]), ListGroupsResponse, _LIST_GROUPS
-    )
-    if answer.error_code:
-        raise refused(answer.error_code, "ListGroups", cluster.side)
-    return [group.group_id for group in answer.groups if (getattr(group, "group_type", "") or "").lower() != _SHARE]
 
 
 async def fetch_offsets(
@@ -68,7 +47,7 @@ async def fetch_offsets(
     """
     found: dict[str, dict[TopicPartition, Committed]] = {}
     errors: dict[str, int] = {}
-    for some in _chunks(groups):
+    for some in chunks(groups):
         wanted = [OffsetFetchRequest.OffsetFetchRequestGroup(group_id=group, topics=None) for group in some]
         request = OffsetFetchRequest(groups=wanted, require_stable=True)
         answer = await cluster.call(node, request, OffsetFetchResponse, _OFFSET_FETCH)
@@ -141,9 +120,3 @@ async def commit_offsets(
 def is_in_use(code: int) -> bool:
     """Tells whether an error code of `commit_offsets` says that the group has members."""
     return code in (Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.REBALANCE_IN_PROGRESS)
-
-
-def _chunks(groups: Collection[str]) -> Iterator[list[str]]:
-    rest = iter(sorted(groups))
-    while some := list(islice(rest, _GROUPS_AT_ONCE)):
-        yield some

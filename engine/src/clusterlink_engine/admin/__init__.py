@@ -1,1 +1,0 @@
-"""Administration of topics: a port, and its adapter on confluent-kafka."""
