@@ -68,6 +68,7 @@ async def test_both_partitions_are_fetched(broker: FakeBroker, running: Running)
     broker.handlers[FETCH] = source_of(good)
     await until(lambda: [entry.core.fetch_offset for entry in running.cursors] == [30, 30], "everything to be fetched")
     assert running.moved == 0
+    assert running.throttle.fetched_bytes == 2 * sum(len(good(0, offset)) for offset in range(0, 30, 3))
 
 
 @pytest.mark.parametrize("at", [17, 40, -1])

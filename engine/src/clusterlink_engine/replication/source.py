@@ -192,7 +192,6 @@ class Source:
         self._sizes.answered(
             sizes, max_bytes, connection.answer_began_at - asked_at, came_at - connection.answer_began_at
         )
-        self._throttle.took(sum(sizes))
         frame = Frame(self._budget, view)
         try:
             if answer.error:
