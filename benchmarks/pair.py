@@ -67,18 +67,16 @@ class Pair:
         return directory
 
     def create(self, cluster: kafka.KafkaCluster, topics: Topics, config: Mapping[str, str] | None = None) -> None:
-        """Creates topics and waits until they can be used."""
-        new = [
-            NewTopic(n, num_partitions=p, replication_factor=1, config=dict(config or {})) for n, p in topics.items()
-        ]
-        for future in self.admin(cluster).create_topics(new, operation_timeout=TIMEOUT).values():
-            future.result(TIMEOUT)
+        """Creates topics and waits until they can be used: one by one, since a controller refuses 10,000 partitions at once."""
+        for name, partitions in topics.items():
+            new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+            self.admin(cluster).create_topics([new], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
         wait(lambda: self.ends(cluster, topics) is not None, "new topics can be used")
 
     def delete(self, cluster: kafka.KafkaCluster, topics: Topics) -> None:
         """Deletes topics and waits until they are gone."""
-        for future in self.admin(cluster).delete_topics(list(topics), operation_timeout=TIMEOUT).values():
-            future.result(TIMEOUT)
+        for name in topics:
+            self.admin(cluster).delete_topics([name], operation_timeout=TIMEOUT)[name].result(TIMEOUT)
         wait(lambda: not set(topics) & set(self.admin(cluster).list_topics(timeout=TIMEOUT).topics), "topics are gone")
 
     def ends(self, cluster: kafka.KafkaCluster, topics: Topics) -> dict[tuple[str, int], int] | None:

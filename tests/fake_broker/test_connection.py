@@ -72,6 +72,28 @@ async def test_answers_come_whole_whatever_the_pieces(broker: FakeBroker) -> Non
         assert connection.pending == 0
 
 
+async def test_requests_arrive_whole_however_many_parts_they_have(broker: FakeBroker) -> None:
+    """More parts than the system takes at once, more bytes than a socket takes, and others behind them."""
+    requests = [
+        [bytes([number % 251]) * size for number in range(parts)] for parts, size in ((5000, 3000), (3, 7), (1500, 900))
+    ]
+    may_read = asyncio.Event()
+
+    async def late(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(request.correlation, b""))
+        if request.correlation == 1:
+            await may_read.wait()  # until then nothing more is read
+
+    broker.handlers[FETCH] = late
+    async with connected(broker, timeout=_PATIENCE) as connection:
+        first = ask(connection)
+        await first
+        futures = [connection.send(FETCH, 12, parts, flexible=True) for parts in requests]
+        may_read.set()
+        await asyncio.gather(*futures)
+        assert [request.body for request in broker.requests[1:]] == [b"".join(parts) for parts in requests]
+
+
 @pytest.mark.parametrize("size", [-1, -(2**31), 0, 3, MOST_ANSWER_BYTES + 1, 2**31 - 1])
 async def test_a_frame_of_impossible_size_ends_the_connection(broker: FakeBroker, size: int) -> None:
     broker.handlers[FETCH] = sending(lambda _: struct.pack(">i", size) + b"\0" * 100)

@@ -54,3 +54,19 @@ def test_small_answers_make_them_small_again() -> None:
     for _ in range(4):
         sizes.answered([1000], sizes.response_bytes, 0.05, 0.001)
     assert asked(sizes) == (5_000_000, 10_000_000)
+
+
+def test_an_answer_is_shared_by_those_that_have_more_but_not_in_crumbs() -> None:
+    sizes = FetchSizes(_FREE)
+    seen = []
+    for behind in (0, 1, 2, 4, 8, 10_000):
+        sizes.share(behind)
+        seen.append(sizes.partition_bytes)
+    assert seen == [5_000_000, 5_000_000, 5_000_000, 2_500_000, 1_250_000, 1 << 20]
+    sizes.share(4)
+    for _ in range(2):  # a long way, and each as full as it may be: all become larger
+        sizes.answered([sizes.partition_bytes] * 2, sizes.response_bytes, 0.05, 0.02)
+    assert asked(sizes) == (4_000_000, _MOST)
+    small = FetchSizes(FetchLimits(1000, 10_000_000, 1, 500))
+    small.share(100_000)
+    assert asked(small) == (1000, 10_000_000)

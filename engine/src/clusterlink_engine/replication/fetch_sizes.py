@@ -4,12 +4,20 @@ One request is under way at a time, so between two answers the line is empty for
 answer's first byte takes back. Where that is long, answers are made larger, so that it weighs less: 5 MB per round trip of
 50 ms are at most 100 MB/s, 16 MB are three times as much. They are not larger where that does not help: what does not
 fit a processor's cache is slower to work on.
+
+An answer is shared by the partitions that are known to have more than they were answered. A broker fills it in their order, and
+would else give all of it to the first two; but a request to write takes a batch of each partition that has one, and is the
+cheaper the more have.
 """
 
 from dataclasses import dataclass
 
 # With what is in an answer beside records it still fits a frame's buffer of 16 MiB.
 MOST_BYTES = 16 * 1024 * 1024 - 64 * 1024
+
+# What a partition is asked for at least, however many there are: a broker sends no more than one batch that is larger, and cuts
+# off what does not fit.
+_LEAST_BYTES = 1024 * 1024
 
 # A way that is shorter is no long one; what is measured there is a busy machine.
 _SHORTEST_DELAY_SECONDS = 0.01
@@ -41,15 +49,25 @@ class FetchSizes:
     """What is asked for now of one broker.
 
     Attributes:
-        partition_bytes: Of one partition.
         response_bytes: Of all together.
     """
 
     def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._factor = 1
-        self.partition_bytes = limits.partition_bytes
+        self._behind = 0
+        self._most_partition_bytes = limits.partition_bytes
         self.response_bytes = limits.response_bytes
+
+    @property
+    def partition_bytes(self) -> int:
+        """Of one partition."""
+        most = self._most_partition_bytes
+        return max(min(most, _LEAST_BYTES), min(most, self.response_bytes // max(self._behind, 1)))
+
+    def share(self, behind: int) -> None:
+        """So many partitions are known to have more than they were answered, before the next request."""
+        self._behind = behind
 
     def answered(self, sizes: list[int], asked: int, delay: float, transfer: float) -> None:
         """An answer came.
@@ -69,12 +87,15 @@ class FetchSizes:
 
     def _is_at_its_most(self) -> bool:
         limits = self._limits
-        return self.partition_bytes >= limits.most_partition_bytes and self.response_bytes >= limits.most_response_bytes
+        return (
+            self._most_partition_bytes >= limits.most_partition_bytes
+            and self.response_bytes >= limits.most_response_bytes
+        )
 
     def _multiply(self, factor: int) -> None:
         limits = self._limits
         self._factor = factor
-        self.partition_bytes = max(
+        self._most_partition_bytes = max(
             limits.partition_bytes, min(limits.partition_bytes * factor, limits.most_partition_bytes)
         )
         self.response_bytes = max(

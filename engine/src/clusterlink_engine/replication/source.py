@@ -59,6 +59,8 @@ class Source:
         # Could be fetched but for want of room.
         self._crowded: dict[Cursor, None] = {}
         self._look_again_at = 0.0
+        # Had more than they were last answered.
+        self._behind: set[Cursor] = set()
         self._work = asyncio.Event()
         self._session: FetchSession[Cursor] = FetchSession(fetch.HIGHEST)
         self._version = fetch.HIGHEST
@@ -77,6 +79,7 @@ class Source:
     def remove(self, cursor: Cursor) -> None:
         """From now on the cursor is not fetched here."""
         self._starts.pop(cursor.key, None)
+        self._behind.discard(cursor)
         if self._cursors.pop(cursor.key, None) is not None:
             cursor.source = None
             self.changed(cursor)
@@ -128,6 +131,7 @@ class Source:
 
     def _update(self) -> None:
         """Brings what the session asks in line with what its cursors want."""
+        self._sizes.share(len(self._behind))
         now = asyncio.get_running_loop().time()
         if now >= self._look_again_at:
             self._changed.update(self._crowded)
@@ -229,6 +233,10 @@ class Source:
             else:
                 await self._deliver(cursor, asked.partition, entry, frame)
             has_moved |= cursor.core.fetch_offset != offset
+            if not entry.error and cursor.source is self and cursor.core.fetch_offset < entry.high_watermark:
+                self._behind.add(cursor)
+            else:
+                self._behind.discard(cursor)
         if out_of_range:
             await self._look_at_ends(out_of_range)
         return has_moved

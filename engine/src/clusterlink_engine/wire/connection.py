@@ -30,6 +30,7 @@ from clusterlink_engine.printable import printable
 from clusterlink_engine.wire import answers
 from clusterlink_engine.wire.frames import FramePool
 from clusterlink_engine.wire.framing import SIZE, Framing
+from clusterlink_engine.wire.output import Buffer, Output
 from clusterlink_engine.wire.tls import explained
 
 CLIENT_ID = "clusterlink"
@@ -46,8 +47,6 @@ _DECODED_AT_ONCE_BYTES = 128 * 1024
 
 # Requests whose bytes wait in the process beyond this amount make `drain` wait.
 _HIGH_WATER_BYTES = 8 * 1024 * 1024
-
-Buffer = bytes | bytearray | memoryview
 
 Authenticate = Callable[["Connection"], Awaitable[None]]
 
@@ -121,6 +120,7 @@ class Connection:
         self.writable.set()
         self._timeout = timeout
         self._transport: asyncio.Transport | None = None
+        self._output: Output | None = None
         self._error: KafkaError | None = None
         self._correlation = 0
         # In the order of sending; answered from the left.
@@ -186,7 +186,7 @@ class Connection:
                 raise explained(error, address, side) from error
             reason = error.strerror or str(error)
             raise ClusterUnavailableError(f"{address} cannot be reached: {reason}.", side=side) from error
-        connection._transport = transport
+        connection._transport, connection._output = transport, Output(transport)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
@@ -230,7 +230,7 @@ class Connection:
             KafkaError: The connection is not open any more.
         """
         assert self._renewing is None or api_key in _AUTHENTICATING, "not drained"  # noqa: S101
-        if self._transport is None or self._error is not None:
+        if self._output is None or self._error is not None:
             raise self._error or ClusterUnavailableError(f"{self.address}: the connection is closed.", side=self.side)
         self._correlation = (self._correlation + 1) & 0x7FFFFFFF
         header = _HEADER.pack(api_key, api_version, self._correlation, len(_CLIENT_ID)) + _CLIENT_ID
@@ -244,7 +244,7 @@ class Connection:
         self._pending.append(_Pending(self._correlation, deadline, most, future))
         if self._timer is None or deadline < self._timer.when():
             self._watch_deadlines()
-        self._transport.writelines([SIZE.pack(size) + header, *body])
+        self._output.write([SIZE.pack(size) + header, *body])
         return future
 
     async def call(self, request: Any, response: Any, version: int, *, timeout: float | None = None) -> Any:
