@@ -39,8 +39,8 @@ PROPERTIES: Mapping[str, Property] = {
             5_242_880,
             1,
             _INT32,
-            "bytes asked for per partition in one fetch, and less, down to 1 MiB, while several partitions have a backlog; unless it "
-            "is set, up to 16 MiB where the way to the source is long",
+            "bytes asked for per partition in one fetch, and less, down to 1 MiB, while several partitions have a backlog; "
+            "unless it is set, up to 16 MiB where the way to the source is long",
         ),
         Property(
             "replica.fetch.response.max.bytes",
