@@ -76,7 +76,7 @@ class StateWatch:
         return entered
 
     def _mirror_state(self, mirror: MirrorTopic, link: LinkState) -> MirrorTopicState:
-        statuses = self._workforce.statuses(mirror.name).values()
+        glance = self._workforce.glance(mirror.name)
         is_stopping, turns = (
             mirror.phase in (Phase.PROMOTING, Phase.SEALING),
             mirror.stop is not None and mirror.stop.turns,
@@ -96,8 +96,8 @@ class StateWatch:
                 is_restoring=mirror.restoring,
                 has_failed=bool(self._view.failures(mirror)),
                 paused=mirror.paused,
-                is_source_readable=not any(not status.has_source or status.fetch_error for status in statuses),
-                is_seeding=mirror.phase is Phase.SEEDING or any(status.is_seeding for status in statuses),
+                is_source_readable=glance.is_readable,
+                is_seeding=mirror.phase is Phase.SEEDING or glance.is_seeding,
             )
         )
 

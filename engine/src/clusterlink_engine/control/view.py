@@ -37,6 +37,8 @@ class View:
         self.offsets: dict[str, SavedOffsets] = {}
         self.denials: dict[str, Denial] = {}
         self.listeners: list[Listener] = []
+        # Partitions that stopped for good, by mirror topic and number.
+        self._failed: dict[str, dict[int, PartitionProgress]] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "link": self.links,
             "mirror": self.mirrors,
@@ -62,6 +64,16 @@ class View:
                 self._tables[kind].pop(name, None)
             else:
                 self._tables[kind][name] = value
+            if kind == "partition":
+                self._note_failure(name)
+
+    def _note_failure(self, name: str) -> None:
+        topic, _, index = name.rpartition("/")
+        progress = self.partitions.get(name)
+        if progress is not None and progress.failure is not None:
+            self._failed.setdefault(topic, {})[int(index)] = progress
+        elif topic in self._failed:
+            self._failed[topic].pop(int(index), None)
 
     def get(self, key: str) -> Stored | None:
         """Answers an object by its key."""
@@ -86,9 +98,8 @@ class View:
     def failures(self, mirror: MirrorTopic) -> dict[int, Failure]:
         """Answers why partitions of a mirror topic stopped for good, by partition."""
         found = dict(mirror.failures)
-        for index in range(mirror.partition_count):
-            progress = self.partitions.get(f"{mirror.name}/{index}")
-            if progress is not None and progress.failure is not None and progress.topic_id == mirror.topic_id:
+        for index, progress in sorted(self._failed.get(mirror.name, {}).items()):
+            if progress.failure is not None and progress.topic_id == mirror.topic_id and index < mirror.partition_count:
                 found.setdefault(index, progress.failure)
         return found
 

@@ -8,6 +8,7 @@ fenced.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 from clusterlink_engine.control.allocation import NAME, Present, allocate, wanted
 from clusterlink_engine.control.membership import Membership
@@ -18,7 +19,14 @@ from clusterlink_engine.control.state import State
 from clusterlink_engine.errors import ClusterlinkError, NotLeadingError, StateFencedError, is_retriable
 from clusterlink_engine.model.resources import Allocation, MirrorTopic, PartitionProgress, Stored, Worker
 from clusterlink_engine.replication.gap_filling import transactional_ids
-from clusterlink_engine.replication.status import PartitionStatus, status_of
+from clusterlink_engine.replication.status import (
+    NOTHING,
+    Glance,
+    PartitionStatus,
+    glance_at,
+    glance_over,
+    status_of,
+)
 from clusterlink_engine.replication.tenure import clock
 from clusterlink_engine.store.records import encode, key_of
 from clusterlink_engine.tasks import Backoff
@@ -60,13 +68,14 @@ class _Member:
         self.undrained: tuple[int, ...] = ()
         self.leaving = False
         self._send = send
-        self._statuses: dict[Key, PartitionStatus] = {}
+        self._statuses: dict[str, dict[int, PartitionStatus]] = {}  # by mirror topic and number
 
     def take(self, report: Report) -> None:
         """Takes what the process reports."""
-        self._statuses.update(report.changed)
-        for key in report.gone:
-            self._statuses.pop(key, None)
+        for (topic, index), status in report.changed.items():
+            self._statuses.setdefault(topic, {})[index] = status
+        for topic, index in report.gone:
+            self._statuses.get(topic, {}).pop(index, None)
         self.applied, self.leaving = report.number, report.leaving
         self.claimed, self.undrained = report.claimed, report.undrained
 
@@ -77,11 +86,15 @@ class _Member:
 
     def partitions(self) -> set[Key]:
         """Answers the partitions that it has something of."""
-        return set(self._statuses)
+        return {(topic, index) for topic, statuses in self._statuses.items() for index in statuses}
 
-    def statuses(self, topic: str) -> dict[int, PartitionStatus]:
+    def statuses(self, topic: str) -> Mapping[int, PartitionStatus]:
         """Answers the status of its partitions of a topic."""
-        return {index: status for (name, index), status in self._statuses.items() if name == topic}
+        return self._statuses.get(topic, {})
+
+    def glance(self, topic: str) -> Glance:
+        """Answers what its partitions of a topic have to say about the topic's state."""
+        return glance_over(self.statuses(topic).values())
 
 
 class _Self(_Member):
@@ -94,8 +107,11 @@ class _Self(_Member):
     def partitions(self) -> set[Key]:
         return self._plane.partitions()
 
-    def statuses(self, topic: str) -> dict[int, PartitionStatus]:
+    def statuses(self, topic: str) -> Mapping[int, PartitionStatus]:
         return {cursor.index: status_of(cursor) for cursor in self._plane.cursors(topic)}
+
+    def glance(self, topic: str) -> Glance:
+        return glance_at(self._plane.cursors(topic))
 
     def look(self) -> None:
         """Brings the rest up to date."""
@@ -157,6 +173,10 @@ class Workforce:
         for member in self._members.values():
             found.update(member.statuses(topic))
         return found
+
+    def glance(self, topic: str) -> Glance:
+        """Answers what all partitions of a mirror topic have to say about its state."""
+        return reduce(Glance.beside, (member.glance(topic) for member in self._members.values()), NOTHING)
 
     def processes(self) -> list[tuple[Worker, int]]:
         """Answers the processes at work, and how many shards each has."""
@@ -366,8 +386,9 @@ class Workforce:
         owned = {shard for shard, grant in self._allocation.grants.items() if grant.member_id == member.member_id}
         released: set[int] = set()
         if member.applied >= member.grants_sent_in > 0:
-            busy = {shard_of(*key) for key in member.partitions()}
-            released = owned - member.grants.keys() - busy
+            released = owned - member.grants.keys()
+            if released:
+                released -= {shard_of(*key) for key in member.partitions()}
         return Present(
             worker=member.about,
             claimed=member.claimed,

@@ -534,7 +534,7 @@ class Partition:
 
     def log_end_seen(self, log_end: int) -> Action:
         """The mirror's log end was read while nothing was in flight, from before the reading until after."""
-        if self.is_idle and log_end != self.log_end:
+        if log_end != self.log_end and self.is_idle:
             return self._probe()
         return None
 

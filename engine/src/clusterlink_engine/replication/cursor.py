@@ -167,6 +167,11 @@ class Cursor:
         """Mirror topic and partition."""
         return self.topic, self.index
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._queue)
+
     def has_room(self, budget: Budget) -> bool:
         """Tells whether more may be fetched for it."""
         sink = self.sink.held if self.sink is not None else None
@@ -458,7 +463,7 @@ class Cursor:
 
     def _probe_if_it_can(self) -> None:
         if self.core.may_probe and self.prober is not None:
-            self.prober.wake()  # the last answer that it had to wait for
+            self.prober.wake(self)  # the last answer that it had to wait for
 
     # What the core wants.
 
@@ -475,11 +480,11 @@ class Cursor:
             self.probe_not_before = loop_time + (self._probe_backoff.next() if action.later else 0.0)
             self.settled_at = None
             if self.prober is not None:
-                self.prober.wake()
+                self.prober.wake(self)
         elif isinstance(action, Trim):
             self.trim_to = action.offset
             if self.prober is not None:
-                self.prober.wake()
+                self.prober.wake(self)
         elif isinstance(action, Seed):
             log.info("%s: the offsets %d to %d are gone at the source", self.core.name, *action.piece[:2])
             self._push_gap(action.piece)

@@ -42,7 +42,7 @@ class Destination:
             on_metadata: Told every reading of the cluster's metadata.
         """
         self.watch = MetadataWatch(cluster, _METADATA_SECONDS, self._refreshed, self._hold)
-        gaps.on_change = self.watch.hurry
+        gaps.on_change = self._gaps_changed
         self._gaps = gaps
         self._cluster = cluster
         self._settings = settings
@@ -52,6 +52,8 @@ class Destination:
         self._sinks: dict[tuple[int, int], Sink] = {}
         self._held: dict[int, Holding] = {}
         self._probers: dict[int, Prober] = {}
+        # By which all cursors were placed; None if some may have to be placed otherwise now.
+        self._placed_by: Metadata | None = None
 
     def start(self) -> None:
         """Starts reading metadata."""
@@ -70,17 +72,27 @@ class Destination:
         self._assign(cursor, -1)
         self._gaps.remove(cursor)
 
+    def _gaps_changed(self) -> None:
+        self._placed_by = None
+        self.watch.hurry()
+
     def _refreshed(self, metadata: Metadata) -> None:
+        is_new, self._placed_by = metadata is not self._placed_by, metadata
         for cursor in self._cursors.values():
-            topic = metadata.topics.get(cursor.topic)
-            partition = topic.partitions.get(cursor.index) if topic is not None else None
-            # A topic with another id is somebody else's: nothing may be written there.
-            ours = topic is not None and topic.topic_id == cursor.topic_id
-            leader = partition.leader if partition is not None and ours else -1
-            self._assign(cursor, leader if leader in metadata.brokers else -1)
-            cursor.was_placed |= topic is not None
-            cursor.offer()  # a lease that had run out may hold again
+            if is_new or cursor.prober is None:
+                self._place(cursor, metadata)
+            if cursor.is_waiting:
+                cursor.offer()  # a lease that had run out may hold again
         self._on_metadata(metadata)
+
+    def _place(self, cursor: Cursor, metadata: Metadata) -> None:
+        topic = metadata.topics.get(cursor.topic)
+        partition = topic.partitions.get(cursor.index) if topic is not None else None
+        # A topic with another id is somebody else's: nothing may be written there.
+        ours = topic is not None and topic.topic_id == cursor.topic_id
+        leader = partition.leader if partition is not None and ours else -1
+        self._assign(cursor, leader if leader in metadata.brokers else -1)
+        cursor.was_placed |= topic is not None
 
     def _hold(self) -> None:
         for cursor in self._cursors.values():

@@ -83,6 +83,8 @@ class LinkReplication:
         self._cursors: dict[str, dict[int, Cursor]] = {}
         self._retiring: dict[Cursor, asyncio.Task[None]] = {}
         self._watched: set[str] = set()
+        # By which all cursors were placed, but for those that have no source.
+        self._placed_by: Metadata | None = None
         self._sources: dict[int, tuple[Source, asyncio.Task[None]]] = {}
 
     def start(self) -> None:
@@ -183,16 +185,21 @@ class LinkReplication:
             yield from cursors.values()
 
     def _refreshed(self, metadata: Metadata) -> None:
+        is_new, self._placed_by = metadata is not self._placed_by, metadata
         for cursor in self._all():
-            topic = metadata.topics.get(cursor.source_topic)
-            partition = topic.partitions.get(cursor.index) if topic is not None else None
-            # Fetch 12 asks by name: a topic created anew must not be fetched for the old one.
-            same = topic is not None and topic.topic_id == cursor.source_topic_id
-            leader = partition.leader if partition is not None and same else -1
-            self._move(cursor, leader if leader in metadata.brokers else -1)
-            cursor.was_sought |= topic is not None
+            if is_new or cursor.source is None:
+                self._place(cursor, metadata)
         self._forget_sources(metadata)
         self._on_metadata(metadata)
+
+    def _place(self, cursor: Cursor, metadata: Metadata) -> None:
+        topic = metadata.topics.get(cursor.source_topic)
+        partition = topic.partitions.get(cursor.index) if topic is not None else None
+        # Fetch 12 asks by name: a topic created anew must not be fetched for the old one.
+        same = topic is not None and topic.topic_id == cursor.source_topic_id
+        leader = partition.leader if partition is not None and same else -1
+        self._move(cursor, leader if leader in metadata.brokers else -1)
+        cursor.was_sought |= topic is not None
 
     def _hold(self) -> None:
         for cursor in self._all():

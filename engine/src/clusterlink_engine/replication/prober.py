@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 # Readings of a moving log end before somebody unknown is blamed for it: long enough for answers that are under way.
 _PATIENCE = 8
 
+# Between two looks at idle logs there is at least so much time for each of them: of very many, looking takes some hundredths of
+# a processor core at most.
+_WATCH_SECONDS_EACH = 0.5e-3
+
 # How long a log start stays where it is after the broker refused to move it, for want of a right for example.
 _TRIM_AGAIN_SECONDS = 10.0
 
@@ -36,7 +40,7 @@ class Prober:
             cluster: The one that is written to.
             node: Id of the broker.
             grace: Seconds between a leader's first answer and the reading that counts, where a log end is in doubt.
-            watch_interval: Seconds between two looks at idle logs.
+            watch_interval: Seconds between two looks at idle logs; more if there are very many.
             on_moved: Called when the broker said that it is not the leader.
         """
         self.node = node
@@ -45,6 +49,8 @@ class Prober:
         self._watch_interval = watch_interval
         self._on_moved = on_moved
         self._cursors: dict[tuple[str, int], Cursor] = {}
+        # Those that want something, and maybe some that do not any more.
+        self._wanting: dict[Cursor, None] = {}
         self._wake = asyncio.Event()
         self._watch_at = 0.0
 
@@ -53,15 +59,17 @@ class Prober:
         cursor.prober = self
         cursor.settled_at = None
         self._cursors[cursor.key] = cursor
-        self.wake()
+        self.wake(cursor)
 
     def remove(self, cursor: Cursor) -> None:
         """From now on the cursor's log is not read here."""
+        self._wanting.pop(cursor, None)
         if self._cursors.pop(cursor.key, None) is not None:
             cursor.prober = None
 
-    def wake(self) -> None:
-        """A cursor wants something."""
+    def wake(self, cursor: Cursor) -> None:
+        """The cursor wants something."""
+        self._wanting[cursor] = None
         self._wake.set()
 
     async def run(self) -> None:
@@ -80,16 +88,17 @@ class Prober:
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        wanting = [cursor for cursor in self._cursors.values() if cursor.wanted_probe is not None]
+        wanting = [cursor for cursor in self._wanting if cursor.wanted_probe is not None]
+        trims = [cursor for cursor in self._wanting if cursor.trim_to is not None]
+        self._wanting = dict.fromkeys([*wanting, *trims])
         due = [cursor for cursor in wanting if cursor.core.may_probe and self._due_at(cursor) <= now]
-        trims = [cursor for cursor in self._cursors.values() if cursor.trim_to is not None]
         if due:
             await self._probe(loop, due)
         elif trims:
             await self._trim(loop, trims)
         elif now >= self._watch_at:
             await self._watch()
-            self._watch_at = loop.time() + self._watch_interval
+            self._watch_at = loop.time() + max(self._watch_interval, _WATCH_SECONDS_EACH * len(self._cursors))
         else:
             at = min([self._watch_at, *(self._due_at(cursor) for cursor in wanting if cursor.core.may_probe)])
             self._wake.clear()
@@ -181,7 +190,7 @@ class Prober:
             if end.error:
                 if is_moved(end.error):
                     self._on_moved()
-            elif cursor.activity == activity and cursor.core.is_idle:
+            elif cursor.activity == activity:
                 cursor.apply(cursor.core.log_end_seen(end.offset))
 
     async def _trim(self, loop: asyncio.AbstractEventLoop, cursors: Collection[Cursor]) -> None:

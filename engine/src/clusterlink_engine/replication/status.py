@@ -1,5 +1,7 @@
 """What a process tells of a partition that it mirrors."""
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
 from clusterlink_engine.mirror.partition import Phase
@@ -63,6 +65,43 @@ class PartitionStatus(NamedTuple):
     def has_failed(self) -> bool:
         """Whether it stopped for good."""
         return self.phase == Phase.FAILED.value
+
+
+class Glance(NamedTuple):
+    """What the states of mirror topics are made of, looked at all the time.
+
+    Attributes:
+        is_readable: Whether all partitions can be fetched, as far as is known.
+        is_seeding: Whether one has, or gets, fillers at its head.
+    """
+
+    is_readable: bool
+    is_seeding: bool
+
+    def beside(self, other: "Glance") -> "Glance":
+        """Answers what both say together."""
+        return Glance(self.is_readable and other.is_readable, self.is_seeding or other.is_seeding)
+
+
+NOTHING = Glance(is_readable=True, is_seeding=False)
+
+
+def glance_at(cursors: Iterable[Cursor]) -> Glance:
+    """Answers what cursors have to say, without the making of their statuses."""
+    found = NOTHING
+    for cursor in cursors:
+        if cursor.fetch_error or (cursor.source is None and cursor.was_sought) or cursor.core.is_seeding:
+            found = found.beside(_glance_of(status_of(cursor)))
+    return found
+
+
+def glance_over(statuses: Iterable[PartitionStatus]) -> Glance:
+    """Answers what statuses have to say."""
+    return reduce(Glance.beside, map(_glance_of, statuses), NOTHING)
+
+
+def _glance_of(status: PartitionStatus) -> Glance:
+    return Glance(status.has_source and not status.fetch_error, status.is_seeding)
 
 
 def status_of(cursor: Cursor) -> PartitionStatus:
