@@ -304,7 +304,8 @@ class Replication(Section):
     that it has of the partitions. Default 0: no limit. The link's own is its property cluster.link.io.max.bytes.per.second."""
 
     watch_interval_ms: int = Field(default=2000, ge=100)
-    """How often the log end of an idle mirror partition is read, to notice foreign writes. Default 2000."""
+    """How often the log end of an idle mirror partition is read, to notice foreign writes. Default 2000; but where a broker
+    leads more mirror partitions than this has milliseconds, a millisecond for each."""
 
     grace_ms: int = Field(default=2000, ge=0)
     """How long to wait, after the leader has answered again, before a log end in doubt is read for good. Default 2000."""

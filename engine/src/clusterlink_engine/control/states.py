@@ -19,10 +19,10 @@ from clusterlink_engine.model.states import (
 
 log = logging.getLogger(__name__)
 
-# A state that comes and goes in less may not be seen; nor one that does in fifty times the time that looking takes, of very
-# many partitions.
+# A state that comes and goes in less may not be seen; nor one that does in so many times the time that looking takes, of very
+# many partitions: some seconds, if there are ten thousand.
 _LOOK_SECONDS = 0.5
-_LOOK_PAUSE = 50
+_LOOK_PAUSE = 200
 
 
 class StateWatch:

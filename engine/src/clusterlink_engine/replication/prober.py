@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 # Readings of a moving log end before somebody unknown is blamed for it: long enough for answers that are under way.
 _PATIENCE = 8
 
-# Between two looks at idle logs there is at least so much time for each of them: of very many, looking takes some hundredths of
-# a processor core at most.
-_WATCH_SECONDS_EACH = 0.5e-3
+# Between two looks at idle logs there is at least so much time for each of them: however many there are, looking at them takes
+# about a hundredth of a processor core.
+_WATCH_SECONDS_EACH = 1e-3
 
 # How long a log start stays where it is after the broker refused to move it, for want of a right for example.
 _TRIM_AGAIN_SECONDS = 10.0
