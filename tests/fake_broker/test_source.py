@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from clusterlink_engine.mirror.partition import Phase, ProbeResult, Producer
+from clusterlink_engine.replication import source
 from clusterlink_engine.replication.buffers import Budget
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.fetch_sizes import FetchLimits
@@ -69,6 +70,21 @@ async def test_both_partitions_are_fetched(broker: FakeBroker, running: Running)
     await until(lambda: [entry.core.fetch_offset for entry in running.cursors] == [30, 30], "everything to be fetched")
     assert running.moved == 0
     assert running.throttle.fetched_bytes == 2 * sum(len(good(0, offset)) for offset in range(0, 30, 3))
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+async def test_after_a_small_answer_records_may_gather(
+    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch, is_small: bool
+) -> None:
+    monkeypatch.setattr(source, "_GATHER_SECONDS", 3600)
+    if is_small:
+        broker.handlers[FETCH] = source_of(lambda _, offset: bytes(batch(offset)) if offset == 0 else b"")
+        await until(lambda: all(entry.core.fetch_offset for entry in running.cursors), "the first answer to be used")
+        await asyncio.sleep(0.05)
+        assert broker.count(FETCH) == 1
+    else:
+        broker.handlers[FETCH] = source_of(lambda _, offset: bytes(batch(offset, 3000)) if offset < 6000 else b"")
+        await until(lambda: all(entry.core.fetch_offset == 6000 for entry in running.cursors), "all to be fetched")
 
 
 @pytest.mark.parametrize("at", [17, 40, -1])
