@@ -25,6 +25,9 @@ from clusterlink_proto import v1
 _SECONDS = 120.0
 _TOPIC = "measured"
 
+# Kafka makes room of 10 MB in advance for each of the two indexes of each partition; a first entry then waits for the disk.
+_BROKER = {"log.index.size.max.bytes": 1 << 16}
+
 
 class Bench:
     """Two clusters, and an engine whose links all mirror one source topic, each below a prefix of its own."""
@@ -152,8 +155,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     clusters = (
-        kafka.KafkaCluster(name="source", java_options=kafka.LARGE),
-        kafka.KafkaCluster(name="destination", java_options=kafka.LARGE),
+        kafka.KafkaCluster(name="source", java_options=kafka.LARGE, settings=_BROKER),
+        kafka.KafkaCluster(name="destination", java_options=kafka.LARGE, settings=_BROKER),
     )
     directory = guard.scratch_directory("starting")
     with kafka.running(*clusters):
