@@ -95,11 +95,13 @@ def test_replicas_fall_out_and_leaders_move_while_gaps_are_filled(
             wait_until(lambda: min(_in_sync(three, topic_name)) < 3, 60, "a replica to fall out")
             sleeper.resume()
             wait_until(lambda: min(_in_sync(three, topic_name)) == 3, 60, "the replica to be in sync again")
+            engine.start_again_if_dropped()
             victim.kill()
             wait_until(lambda: max(_in_sync(three, topic_name)) < 3, 60, "the dead node to be noticed")
             victim.start()
     finally:
         writing.clear()
         writer.join()
+    engine.start_again_if_dropped()
     assert_becomes_equal(source_cluster, three, topic_name, deadline=120, raw=False)
     assert engine.state(topic_name) == "ACTIVE"

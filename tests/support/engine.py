@@ -189,6 +189,13 @@ class EngineProcess(engine.EngineProcess):
         """Waits until a mirror topic is ACTIVE and ends where its source ends."""
         wait_until(lambda: self.is_caught_up(name, source), _CALL_SECONDS, f"{name} to be mirrored")
 
+    def start_again_if_dropped(self) -> None:
+        """Starts it again, as a supervisor would, if its coordinator slept for longer than its session; only that may end it."""
+        if not self.running:
+            assert self.wait(1) == 1
+            assert "this one stops." in self.log()
+            self.start()
+
     def is_caught_up(self, name: str, source: KafkaCluster) -> bool:
         """Whether a mirror topic is ACTIVE and ends where its source ends; asserts that nothing is wrong with it."""
         mirror = self.mirror(name)
