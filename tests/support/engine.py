@@ -190,7 +190,7 @@ class EngineProcess(engine.EngineProcess):
         wait_until(lambda: self.is_caught_up(name, source), _CALL_SECONDS, f"{name} to be mirrored")
 
     def start_again_if_dropped(self) -> None:
-        """Starts it again, as a supervisor would, if its coordinator slept for longer than its session; only that may end it."""
+        """Starts it again, as a supervisor would, if its coordinator slept longer than its session; only that may end it."""
         if not self.running:
             assert self.wait(1) == 1
             assert "this one stops." in self.log()
