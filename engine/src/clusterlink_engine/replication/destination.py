@@ -86,13 +86,9 @@ class Destination:
         self._on_metadata(metadata)
 
     def _place(self, cursor: Cursor, metadata: Metadata) -> None:
-        topic = metadata.topics.get(cursor.topic)
-        partition = topic.partitions.get(cursor.index) if topic is not None else None
         # A topic with another id is somebody else's: nothing may be written there.
-        ours = topic is not None and topic.topic_id == cursor.topic_id
-        leader = partition.leader if partition is not None and ours else -1
-        self._assign(cursor, leader if leader in metadata.brokers else -1)
-        cursor.was_placed |= topic is not None
+        self._assign(cursor, metadata.leader_of(cursor.topic, cursor.topic_id, cursor.index))
+        cursor.was_placed |= cursor.topic in metadata.topics
 
     def _hold(self) -> None:
         for cursor in self._cursors.values():

@@ -193,13 +193,9 @@ class LinkReplication:
         self._on_metadata(metadata)
 
     def _place(self, cursor: Cursor, metadata: Metadata) -> None:
-        topic = metadata.topics.get(cursor.source_topic)
-        partition = topic.partitions.get(cursor.index) if topic is not None else None
         # Fetch 12 asks by name: a topic created anew must not be fetched for the old one.
-        same = topic is not None and topic.topic_id == cursor.source_topic_id
-        leader = partition.leader if partition is not None and same else -1
-        self._move(cursor, leader if leader in metadata.brokers else -1)
-        cursor.was_sought |= topic is not None
+        self._move(cursor, metadata.leader_of(cursor.source_topic, cursor.source_topic_id, cursor.index))
+        cursor.was_sought |= cursor.source_topic in metadata.topics
 
     def _hold(self) -> None:
         for cursor in self._all():

@@ -66,6 +66,12 @@ class Metadata:
     brokers: dict[int, tuple[str, int]]
     topics: dict[str, TopicInfo]
 
+    def leader_of(self, name: str, topic_id: str, index: int) -> int:
+        """Answers the broker that leads a partition; -1 if none does, or if the topic of this name is another one by its id."""
+        topic = self.topics.get(name)
+        partition = topic.partitions.get(index) if topic is not None and topic.topic_id == topic_id else None
+        return partition.leader if partition is not None and partition.leader in self.brokers else -1
+
 
 class Cluster:
     """A Kafka cluster that can be asked.
