@@ -117,11 +117,12 @@ async def test_a_damaged_batch_stops_its_partition_only_until_it_is_whole(
         answering(b""),
         answering(b"\0" * 11 + b"\xff" * 30),
         answering(b"\0" + b"\0\0\0\0" + b"\0\x06" + b"\0\0\0\0" + b"\x01\0"),  # refused as a whole: NOT_LEADER
+        answering(b"\0" + b"\0\0\0\0" + b"\0\0" + b"\xc5\x39\x8a\x01" + b"\x01\0"),  # of a session below 0
         sending(lambda request: frame(request.correlation + 1, b"\0" * 20)),
         sending(lambda _: b"\xff\xff\xff\xff"),
         sending(lambda request: frame(request.correlation, b"\0" * 2000)[:1000], then_close=True),
     ],
-    ids=["empty", "nonsense", "refused", "another-request", "negative-size", "cut"],
+    ids=["empty", "nonsense", "refused", "no-session", "another-request", "negative-size", "cut"],
 )
 async def test_nonsense_is_met_with_a_new_connection(broker: FakeBroker, running: Running, bad: Handler) -> None:
     broker.handlers[FETCH] = bad

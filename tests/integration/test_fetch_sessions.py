@@ -150,6 +150,16 @@ async def test_a_session_that_is_over_is_replaced_over_another_connection(cluste
         reader.leader.close()
 
 
+async def test_what_the_broker_fails_at_is_not_named_again(reader: Reader) -> None:
+    """An id that came damaged, for example: below 0 it is none that a broker looks up without failing."""
+    reader.session = FetchSession(reader.version, -986_087_423)
+    reader.want(0, 0)
+    answer = await reader.send(reader.session.request())
+    assert answer.error == -1  # UNKNOWN_SERVER_ERROR
+    assert not reader.session.refused(answer.error)
+    assert list(await reader.fetch()) == [0]
+
+
 async def test_a_session_that_has_no_partitions_is_not_continued(reader: Reader) -> None:
     """The broker would end it, and answer nothing of what is asked."""
     await reader.fetch()

@@ -187,9 +187,16 @@ def test_what_others_refuse_is_no_session_that_is_lost() -> None:
     assert not session.refused(Code.FETCH_SESSION_ID_NOT_FOUND)  # there was none
     session.answered(5)
     session.request()
-    assert not session.refused(Code.NOT_LEADER_OR_FOLLOWER)
     assert session.refused(Code.FETCH_SESSION_TOPIC_ID_ERROR)
     assert session.request().session == (5, 0)
+
+
+def test_a_session_that_a_broker_may_fail_at_is_not_named_again() -> None:
+    session: FetchSession[Owner] = FetchSession(12, 5)
+    session.want(Owner(), FetchPartition("orders", "a" * 32, 0, 0, 1))
+    assert session.request().session == (5, 0)
+    assert not session.refused(-1)  # UNKNOWN_SERVER_ERROR
+    assert FetchSession(12, session.id).request().session == (0, 0)
 
 
 def test_without_a_session_another_partition_comes_first_each_time() -> None:

@@ -146,7 +146,7 @@ def _value(randomness: random.Random, number: int) -> bytes:
 
 
 class Writer:
-    """Writes record after record until it is stopped, without a pause.
+    """Writes record after record until it is stopped, without a pause; the first is there when it is made.
 
     Attributes:
         acknowledged: The values that are there.
@@ -161,8 +161,12 @@ class Writer:
         self._partitions = partitions
         self._form = form
         self._stopping = threading.Event()
+        self._has_begun = threading.Event()
         self._thread = threading.Thread(target=self._write)
         self._thread.start()
+        if not self._has_begun.wait(_FLUSH_SECONDS):
+            self.stop()
+            raise AssertionError(f"nothing was written in {_FLUSH_SECONDS:.0f} s")
 
     def stop(self) -> None:
         self._stopping.set()
@@ -174,6 +178,7 @@ class Writer:
         def told(error: Any, message: Any) -> None:
             if error is None:
                 self.acknowledged.add(message.value())
+                self._has_begun.set()
             else:
                 self.refused += 1
 

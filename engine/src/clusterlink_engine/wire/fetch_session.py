@@ -167,8 +167,12 @@ class FetchSession(Generic[Owner]):
             self._epoch = 1 if session_id else 0
 
     def refused(self, code: int) -> bool:
-        """Tells whether a refusal of the whole request means only that the next one must begin anew."""
+        """Tells whether a refusal of the whole request means only that the next one must begin anew.
+
+        After any other refusal no session is told to be over: its id may be what a broker fails at.
+        """
         if code not in _LOST or not self._epoch:
+            self._id = self._epoch = 0
             return False
         self.begin_anew()
         return True
