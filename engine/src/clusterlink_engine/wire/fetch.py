@@ -170,9 +170,8 @@ def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
     position = skip_tags(body, 0)
     throttle, error, session_id = _RESPONSE.unpack_from(body, position)
     if session_id < 0 and not error:
-        raise ValueError(
-            f"session {session_id}"
-        )  # brokers count from 1 (KIP-227); they fail where they are asked for it
+        # Brokers count from 1 (KIP-227), and fail where they are asked for such a one.
+        raise ValueError(f"session {session_id}")
     topics, position = read_varint(body, position + _RESPONSE.size)
     fetched: list[FetchedPartition] = []
     for _ in range(topics - 1):
