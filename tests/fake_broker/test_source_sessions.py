@@ -8,6 +8,7 @@ import pytest
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 
 from clusterlink_engine.mirror.partition import ProbeResult
+from clusterlink_engine.replication import source
 from clusterlink_engine.replication.buffers import Budget, Holding
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.fetch_sizes import FetchLimits
@@ -85,11 +86,10 @@ class SessionBroker:
 class Running:
     """A source at work, with cursors of two partitions."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, max_wait_ms: int = 10) -> None:
         self.budget = Budget(_LIMIT)
-        self.source = Source(
-            cluster, NODE, self.budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None
-        )
+        limits = FetchLimits(1 << 16, 1 << 16, 1, max_wait_ms)
+        self.source = Source(cluster, NODE, self.budget, Throttle(Bucket()), limits, lambda: None)
         self.cursors = [cursor(0), cursor(1)]
         for entry in self.cursors:
             self.source.add(entry)
@@ -170,6 +170,27 @@ async def test_a_cursor_that_was_reset_while_idle_hears_the_ends_again(
     await until(lambda: first.core.source_high_watermark == 1000, "the ends to be answered again")
 
 
+@pytest.mark.parametrize(("seconds", "wait_ms"), [(3600.0, 10), (0.0, 20)], ids=["a-moment-ago", "long-ago"])
+async def test_whoever_comes_is_not_kept_waiting_by_those_who_have_everything(
+    cluster: Cluster, sessions: SessionBroker, monkeypatch: pytest.MonkeyPatch, seconds: float, wait_ms: int
+) -> None:
+    """A request is under way when the end of another mirror's log is known: the broker has nothing for those in it."""
+    monkeypatch.setattr(source, "_COMING_SECONDS", seconds)
+    await cluster.metadata([TOPIC])
+    running = Running(cluster, max_wait_ms=20)
+    idle, coming = running.cursors
+    coming.apply(coming.core.lose())
+    task = asyncio.ensure_future(running.source.run())
+    try:
+        await until(lambda: idle.core.fetch_offset == 30, "everything to be fetched")
+        begun = len(sessions.requests) + 1
+        await until(lambda: len(sessions.requests) > begun + 2, "requests for nothing new")
+        assert {request.max_wait_ms for request in sessions.requests[begun:]} == {wait_ms}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_cursor_that_came_in_anothers_place_is_asked_anew(sessions: SessionBroker, running: Running) -> None:
     """It is the same topic and partition at the same offset, and yet nobody has told it anything."""
     sessions.ends = 0
@@ -232,14 +253,14 @@ async def test_a_broker_that_stalls_takes_half_of_the_memory_and_the_others_go_o
     sessions.ends = 1 << 30
     limit = 1 << 15
     budget = Budget(limit)
-    source = Source(cluster, NODE, budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)
+    reader = Source(cluster, NODE, budget, Throttle(Bucket()), FetchLimits(1 << 16, 1 << 16, 1, 10), lambda: None)
     goes_on, stalled = cursor(0), [cursor(index) for index in range(1, 30)]
     mirrors = [Mirror(cluster, [goes_on], stalls=False), Mirror(cluster, stalled, stalls=True)]
     for entry in (*stalled, goes_on):
-        source.add(entry)
-    tasks = [asyncio.ensure_future(task) for task in (source.run(), *(mirror.run() for mirror in mirrors))]
+        reader.add(entry)
+    tasks = [asyncio.ensure_future(task) for task in (reader.run(), *(mirror.run() for mirror in mirrors))]
     try:
-        await until(lambda: len(source._crowded) == len(stalled), "those that stall to be left out")
+        await until(lambda: len(reader._crowded) == len(stalled), "those that stall to be left out")
         await until(lambda: goes_on.core.log_end > goes_on.core.began_at + 1000, "the other one to go on")
         assert mirrors[1].sink.held.bytes < limit * 0.7  # half, and the answer that was under way
         assert not any(entry.core.log_end for entry in stalled)

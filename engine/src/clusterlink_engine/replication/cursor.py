@@ -185,6 +185,11 @@ class Cursor:
         return core.hold_at is None or not self._queue or self._queue[-1].end <= core.hold_at
 
     @property
+    def is_coming(self) -> bool:
+        """Whether it will most likely be fetched in a moment: the end of its mirror's log is being read."""
+        return self.core.phase is Phase.PROBING and not self._stopping
+
+    @property
     def may_send(self) -> bool:
         """Whether `next` would answer a batch."""
         piece = self._queue[0] if self._queue else None

@@ -21,8 +21,10 @@ from clusterlink_engine.wire.fetch_session import FetchSession
 
 log = logging.getLogger(__name__)
 
-# While a partition is left out for want of room, the broker must not keep the request waiting for the others' sake.
-_WAIT_WHILE_CROWDED_MS = 10
+# While a partition is left out for want of room, or for so long after it came, until the end of its mirror's log is known, the
+# broker must not keep the request waiting for the others' sake.
+_SHORT_WAIT_MS = 10
+_COMING_SECONDS = 1.0
 
 # How often those that are left out are looked at, unless they say themselves that they have room: in seconds, and for each.
 _LOOK_AGAIN_SECONDS = 0.01
@@ -64,6 +66,8 @@ class Source:
         # Could be fetched but for want of room.
         self._crowded: dict[Cursor, None] = {}
         self._look_again_at = 0.0
+        # Until then somebody may come who must not wait for the others; on the loop's clock.
+        self._short_until = 0.0
         # Had more than they were last answered.
         self._behind: set[Cursor] = set()
         self._work = asyncio.Event()
@@ -151,6 +155,8 @@ class Source:
                     self._session.want(cursor, partition)
                     continue
                 self._crowded[cursor] = None
+            elif cursor.source is self and cursor.is_coming:
+                self._short_until = now + _COMING_SECONDS
             self._session.drop(cursor, partition.key(self._version))
 
     def _partition(self, cursor: Cursor) -> fetch.FetchPartition:
@@ -176,8 +182,9 @@ class Source:
         limits, session = self._limits, self._session
         request = session.request()
         max_bytes = self._throttle.at_once(max(1, min(self._sizes.response_bytes, self._budget.room)))
-        is_short = self._crowded or session.is_behind
-        max_wait_ms = min(limits.max_wait_ms, _WAIT_WHILE_CROWDED_MS) if is_short else limits.max_wait_ms
+        loop = asyncio.get_running_loop()
+        is_short = self._crowded or session.is_behind or loop.time() < self._short_until
+        max_wait_ms = min(limits.max_wait_ms, _SHORT_WAIT_MS) if is_short else limits.max_wait_ms
         body = fetch.encode(
             self._version,
             request.partitions,
@@ -187,7 +194,6 @@ class Source:
             session=request.session,
             forgotten=request.forgotten,
         )
-        loop = asyncio.get_running_loop()
         asked_at = loop.time()
         most = fetch.largest_answer(max_bytes)
         view = await connection.send(fetch.API_KEY, self._version, [body], flexible=True, most=most)
