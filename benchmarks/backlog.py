@@ -77,7 +77,9 @@ class Filled:
         self.pair.delete(self.pair.source, self.topics)
 
     def copy(self, copier: Copier, places: Places | None = None) -> Copy:
-        """Lets a copier copy it, and measures from the first fifth on; checks that all arrived.
+        """Lets a copier copy it, and measures from the last look with less than a fifth; checks that all arrived.
+
+        Never from before the first record: what comes before is the copier's start, which has a figure of its own.
 
         Args:
             copier: A new process of this.
@@ -96,10 +98,9 @@ class Filled:
 
     def _watch(self, pid: int, began: float) -> Copy:
         pair, first = self.pair, None
-        begun, used, before = began, measuring.usage(pair, pid), 0
         while (arrived := self._arrived()) < self.records:
             now = time.monotonic()
-            if arrived <= _RUN_IN * self.records:
+            if first is None or arrived <= _RUN_IN * self.records:
                 begun, used, before = now, measuring.usage(pair, pid), arrived
             if arrived and first is None:
                 first = now - began
@@ -107,6 +108,8 @@ class Filled:
                 raise Unfinished(f"{arrived:,} of {self.records:,} records after {now - began:.0f} s")
             time.sleep(_PAUSE)
         now = time.monotonic()
+        if first is None:
+            raise Unfinished(f"{self.records:,} records were there at once: too few to be measured")
         used = measuring.usage(pair, pid) - used
         ends = pair.present_ends(pair.destination, self.topics)
         arrived_ends = [ends[TOPIC, p] for p in range(len(self.ends))]
@@ -114,7 +117,7 @@ class Filled:
             raise Unfinished(f"the log ends are {arrived_ends} and should be {self.ends}")
         records = self.records - before
         size = self.size * records / self.records
-        return Copy(size, records, now - begun, used, measuring.peak_mb(pid), first or now - began)
+        return Copy(size, records, now - begun, used, measuring.peak_mb(pid), first)
 
     def _arrived(self) -> int:
         return sum((self.pair.ends(self.pair.destination, self.topics) or {}).values())

@@ -46,7 +46,7 @@ class Options:
     kafka: str = kafka.DEFAULT_VERSION
     runs: int = 3
     gigabytes: float = 0.5
-    records: int = 300_000
+    records: int = 2_000_000
     seconds: float = 12.0
     rates: tuple[int, ...] = (10, 100, 1000)
     partitions: tuple[int, ...] = (1_000, 10_000)

@@ -51,7 +51,7 @@ class Backlog:
                 "batch.num.messages": self.batch_records,
                 "linger.ms": 1000 if self.batch_records > 1 else 0,
                 "queue.buffering.max.kbytes": 256 << 10,
-                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.messages": 100_000,  # what is left at the end is written in time
             },
         )
         pool = os.urandom(16 << 20)
