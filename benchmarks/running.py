@@ -45,7 +45,7 @@ class Options:
 
     kafka: str = kafka.DEFAULT_VERSION
     runs: int = 3
-    gigabytes: float = 0.5
+    gigabytes: float = 2.0
     records: int = 2_000_000
     seconds: float = 12.0
     rates: tuple[int, ...] = (10, 100, 1000)

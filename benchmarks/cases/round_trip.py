@@ -14,7 +14,7 @@ from clusterlink_engine.devkit.settings import Listener
 
 _LISTENER = "FAR"
 _ROUND_TRIP_SECONDS = 0.05
-_PART = 0.4
+_PART = 0.3
 _KEYS = ("mb_s", "copier_cpu_gb", "peak_mb", "start_s")
 
 

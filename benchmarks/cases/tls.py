@@ -17,7 +17,7 @@ _LISTENER = "TLS"
 _BATCH_BYTES = (16_384, 65_536, 1_000_000)
 _COMPARED = 65_536
 _PARTITIONS = 8
-_PART = 0.6
+_PART = 0.3
 _PLAIN = "without TLS"
 _KEYS = ("mb_s", "copier_cpu_gb", "source_cpu_gb", "destination_cpu_gb")
 
