@@ -189,6 +189,9 @@ def test_what_others_refuse_is_no_session_that_is_lost() -> None:
     session.request()
     assert session.refused(Code.FETCH_SESSION_TOPIC_ID_ERROR)
     assert session.request().session == (5, 0)
+    session.answered(6)
+    session.request()
+    assert not session.refused(Code.NOT_LEADER_OR_FOLLOWER)
 
 
 def test_a_session_that_a_broker_may_fail_at_is_not_named_again() -> None:
