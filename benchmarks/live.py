@@ -144,23 +144,29 @@ class Flow:
 
 @contextmanager
 def flowing(pair: Pair, copier: Copier, topics: Topics) -> Iterator[Flow]:
-    """Creates topics, each partition with a record, and a copier of them that is at work; takes all of them away at the end.
+    """Creates topics, each partition with a record, and a copier of them that is at work.
 
     Raises:
         Unfinished: The copier does not begin.
     """
     pair.create(pair.source, topics)
+    writing.one_each(pair.source.bootstrap_servers, topics, b"first")
+    began = time.monotonic()
+    with copier(pair.places, topics, pair.new_directory()) as pid:
+        wait(
+            lambda: all((pair.ends(pair.destination, topics) or {("", 0): 0}).values()),
+            "all partitions are copied",
+            _START_SECONDS,
+            0.2,
+        )
+        yield Flow(pair, pid, time.monotonic() - began)
+
+
+@contextmanager
+def cleared(pair: Pair, topics: Topics) -> Iterator[None]:
+    """Takes topics away at the end, from both clusters."""
     try:
-        writing.one_each(pair.source.bootstrap_servers, topics, b"first")
-        began = time.monotonic()
-        with copier(pair.places, topics, pair.new_directory()) as pid:
-            wait(
-                lambda: all((pair.ends(pair.destination, topics) or {("", 0): 0}).values()),
-                "all partitions are copied",
-                _START_SECONDS,
-                0.2,
-            )
-            yield Flow(pair, pid, time.monotonic() - began)
+        yield
     finally:
         for cluster in (pair.source, pair.destination):
             known = pair.admin(cluster).list_topics(timeout=_START_SECONDS).topics

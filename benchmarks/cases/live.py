@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks import live, measuring, pair, writing
 from benchmarks.copiers import Copier
-from benchmarks.live import Load, flowing
+from benchmarks.live import Load, cleared, flowing
 from benchmarks.pair import Pair
 from benchmarks.results import CLIENT_LOOP, DIRECT, ENGINE, Result
 from benchmarks.running import Job, Options, Rows, rounds
@@ -20,8 +20,6 @@ _COMMITS_PER_WRITER = 25
 _LATENCY_RATE = 1_000
 
 _TOPICS = 10
-# With more, MirrorMaker 2 is not run.
-_MOST_FOR_ALL = 5_000
 # Kafka makes room of 10 MB in advance for each of the two indexes of each partition.
 _MANY = {"log.index.size.max.bytes": 1 << 16}
 
@@ -45,10 +43,10 @@ def commits(options: Options) -> Result:
 
 def _commits(options: Options, clusters: Pair, name: str, copier: Copier) -> Rows:
     """Runs all rates, one after the other, with one copier."""
-    topics = {rate: {f"commits-{rate}": _PARTITIONS} for rate in options.rates}
+    topics = {f"commits-{rate}": _PARTITIONS for rate in options.rates}
     found: dict[str, Mapping[str, float]] = {}
-    with flowing(clusters, copier, {k: v for each in topics.values() for k, v in each.items()}) as flow:
-        for rate, topic in topics.items():
+    with cleared(clusters, topics), flowing(clusters, copier, topics) as flow:
+        for rate, topic in zip(options.rates, topics, strict=True):
             arguments = {
                 "commits": rate,
                 "seconds": options.seconds,
@@ -56,7 +54,9 @@ def _commits(options: Options, clusters: Pair, name: str, copier: Copier) -> Row
                 "records": _RECORDS_PER_COMMIT,
                 "writers": math.ceil(rate / _COMMITS_PER_WRITER),
             }
-            run = flow.carry_watched(topic, Load(writing.in_transactions, arguments, _RECORDS_PER_COMMIT))
+            run = flow.carry_watched(
+                {topic: _PARTITIONS}, Load(writing.in_transactions, arguments, _RECORDS_PER_COMMIT)
+            )
             assert run.direct is not None
             group = f"{rate:,} commits/s"
             values = {**run.values(), "peak_mb": measuring.peak_mb(flow.pid)}
@@ -83,7 +83,7 @@ def latency(options: Options) -> Result:
 def _latency(options: Options, clusters: Pair, name: str, copier: Copier) -> Rows:
     topics = {"latency": _PARTITIONS}
     arguments = {"rate": _LATENCY_RATE, "seconds": options.seconds, "value_bytes": _VALUE_BYTES}
-    with flowing(clusters, copier, topics) as flow:
+    with cleared(clusters, topics), flowing(clusters, copier, topics) as flow:
         run = flow.carry_watched(topics, Load(writing.steadily, arguments))
         assert run.direct is not None
         values = {**run.values(), "peak_mb": measuring.peak_mb(flow.pid)}
@@ -95,23 +95,19 @@ def many(options: Options) -> Result:
     what = f"{options.seconds:.0f} s without a record, and {options.seconds:.0f} s with a record of {_VALUE_BYTES} B per second"
     result = options.result("w6", "W6: many partitions", f"{_TOPICS} topics; {what} and partition")
     for count in options.partitions:
-        with pair.running(options.kafka, settings=_MANY) as clusters:
-            jobs: dict[str, Job] = {}
-            for name, copier in options.copiers(loop=False).items():
-                if name == ENGINE or count <= _MOST_FOR_ALL:
-                    jobs[name] = partial(_many, options, clusters, count, name, copier)
-            rounds(result, options.runs, jobs)
-    result.notes.append(
-        f"MirrorMaker 2 is run with at most {_MOST_FOR_ALL:,} partitions: with 10,000 a broker did not answer any more, in the "
-        "one run that was tried."
-    )
+        jobs: dict[str, Job] = {}
+        for name, copier in options.copiers(loop=False).items():
+            jobs[name] = partial(_many, options, count, name, copier)
+        rounds(result, options.runs, jobs)
+    result.notes.append("Each run has brokers of its own, that have just started.")
     return result
 
 
-def _many(options: Options, clusters: Pair, count: int, name: str, copier: Copier) -> Rows:
+def _many(options: Options, count: int, name: str, copier: Copier) -> Rows:
+    """Measures with clusters of its own: a broker is busy for minutes with the removal of 10,000 partitions."""
     topics = {f"many-{number}": count // _TOPICS for number in range(_TOPICS)}
     arguments = {"rate": count, "seconds": options.seconds, "value_bytes": _VALUE_BYTES}
-    with flowing(clusters, copier, topics) as flow:
+    with pair.running(options.kafka, settings=_MANY) as clusters, flowing(clusters, copier, topics) as flow:
         idle = {**flow.idle(options.seconds), "peak_mb": measuring.peak_mb(flow.pid), "start_s": flow.start_seconds}
         run = flow.carry(topics, Load(writing.steadily, arguments))
         busy = {**run.values(), "peak_mb": measuring.peak_mb(flow.pid)}

@@ -39,9 +39,8 @@ class Running:
         """A fetch brings batches of three records."""
         data = bytearray(b"".join(batch(offset) for offset in offsets))
         whole = Frame(self.budget, memoryview(data))
-        await self.cursor.fetched(
-            self.cursor.cut(memoryview(data)), whole, FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
-        )
+        answer = FetchedPartition(TOPIC, 0, 0, 1000, 1000, 0, memoryview(data))
+        await self.cursor.fetched(self.cursor.cut(answer, len(data)), whole, answer)
         whole.release()
 
 

@@ -128,7 +128,13 @@ async def _acls(cluster: AskedCluster) -> None:
 
 async def _markers(cluster: AskedCluster) -> None:
     connection = await cluster.open(NODE)
-    await markers.write_markers(connection, [markers.Marker(7, 1, 1, tuple(_PARTITIONS))])
+    version = choose_version(connection, markers.API_KEY, markers.LOWEST, markers.HIGHEST)
+    body = markers.encode([markers.Marker(7, 1, 1, tuple(_PARTITIONS))])
+    answer = await connection.send(markers.API_KEY, version, [body], flexible=True)
+    try:
+        markers.decode(answer, _PARTITIONS)
+    except Exception as error:
+        raise connection.violated(repr(error)) from error
     await markers.may_write_markers(cluster, TOPIC)
 
 

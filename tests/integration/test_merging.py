@@ -154,7 +154,7 @@ async def test_a_broker_takes_another_cut_of_the_same_records_at_its_place_only(
         (7, 8, 0, 7),
     ]:
         data = memoryview(bytearray(b"".join(batch(offset, 1) for offset in range(first, end))))
-        (merged,) = merge(data, split(data))
+        (merged,) = merge(data, split(data), ())
         patch(merged.view, producer_id, 0, first)
         entry = wire_produce.ProducePartition(topic_name, NO_TOPIC_ID, 0, merged.view)
         body = wire_produce.encode(_BY_NAME, [entry], timeout_ms=30_000)

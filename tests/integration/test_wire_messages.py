@@ -42,6 +42,7 @@ from clusterlink_engine.wire.groups import GroupConnection, Joined
 from clusterlink_engine.wire.markers import Marker
 from tests.support import raw, reading, rights, topics
 from tests.support.groups import commit, member
+from tests.support.markers import write_markers
 from tests.support.waiting import wait_until_async
 
 VERSIONS = ["3.9.2", "4.1.2", "4.3.1"]
@@ -250,11 +251,11 @@ async def test_markers_fill_one_offset_each(
     producer_id = await logs.init_producer_id(cluster)
     both = ((topic_name, 0), (topic_name, 2))
     entries = [Marker(producer_id, 4, 7, both), Marker(producer_id, 4, 7, both[:1]), Marker(producer_id, 4, 8, both)]
-    assert await markers.write_markers(leader, entries) == dict.fromkeys(both, 0)
+    assert await write_markers(leader, entries) == dict.fromkeys(both, 0)
     assert [await log_end(cluster, topic_name, partition) for partition in range(3)] == [3, 0, 2]
     # The same once more is written once more: nothing removes duplicates.
     many = [Marker(producer_id, 4, 8, both[:1])] * 500
-    assert await markers.write_markers(leader, many) == {both[0]: 0}
+    assert await write_markers(leader, many) == {both[0]: 0}
     assert await log_end(cluster, topic_name, 0) == 503
     states = await logs.producer_states(cluster, NODE, {both[0]: producer_id})
     assert states == {both[0]: logs.ProducerState(4, -1)}
@@ -268,7 +269,7 @@ async def test_markers_are_fenced(kafka: KafkaCluster, cluster: Cluster, leader:
     producer_id = await logs.init_producer_id(cluster)
 
     async def write(*owners: tuple[int, int]) -> int:
-        return (await markers.write_markers(leader, [Marker(producer_id, *owner, (key,)) for owner in owners]))[key]
+        return (await write_markers(leader, [Marker(producer_id, *owner, (key,)) for owner in owners]))[key]
 
     assert await write((4, 7)) == 0
     assert await write((3, 9)) == INVALID_PRODUCER_EPOCH
@@ -279,10 +280,10 @@ async def test_markers_are_fenced(kafka: KafkaCluster, cluster: Cluster, leader:
     assert await log_end(cluster, topic_name) == 3, "two of the three were good"
     assert await write((4, 7)) == COORDINATOR_FENCED
     elsewhere = ("no-such-topic", 0)
-    answers = await markers.write_markers(leader, [Marker(producer_id, 4, 8, (key, elsewhere))])
+    answers = await write_markers(leader, [Marker(producer_id, 4, 8, (key, elsewhere))])
     assert answers == {key: 0, elsewhere: Code.UNKNOWN_TOPIC_OR_PARTITION}
     with pytest.raises(ValueError, match="twice"):
-        await markers.write_markers(leader, [Marker(producer_id, 4, 8, (key, key))])
+        await write_markers(leader, [Marker(producer_id, 4, 8, (key, key))])
     assert await log_end(cluster, topic_name) == 4
 
 
@@ -293,7 +294,7 @@ async def test_data_between_markers(kafka: KafkaCluster, cluster: Cluster, leade
     producer_id = await logs.init_producer_id(cluster)
 
     async def mark(epoch: int) -> int:
-        return (await markers.write_markers(leader, [Marker(producer_id, epoch, 7, (key,))]))[key]
+        return (await write_markers(leader, [Marker(producer_id, epoch, 7, (key,))]))[key]
 
     assert await append(leader, topic_name, (producer_id, 0, 0)) == (0, 0)
     assert await mark(0) == 0

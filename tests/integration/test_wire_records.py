@@ -11,9 +11,10 @@ from clusterlink_engine.wire import logs, produce, records
 from clusterlink_engine.wire.batch import patch, split
 from clusterlink_engine.wire.cluster import NO_TOPIC_ID, Cluster
 from clusterlink_engine.wire.connection import Connection
-from clusterlink_engine.wire.markers import Marker, write_markers
+from clusterlink_engine.wire.markers import Marker
 from tests.support import produce as producing
 from tests.support import raw, reading, topics
+from tests.support.markers import write_markers
 
 NODE, EPOCH = 1, 0
 BY_NAME = 12  # version of Produce

@@ -15,7 +15,7 @@ from clusterlink_engine.wire.cutting import Cutter, cut_compiled, cut_in_python,
 from clusterlink_engine.wire.merging import MOST_BYTES, MOST_RECORDS
 from tests.fuzz.batches import damaged_log
 from tests.property.test_batches import old_message
-from tests.property.test_merging import Record, encoded, logs, sealed, singles
+from tests.property.test_merging import ABORTING, Record, encoded, logs, sealed, singles
 from tests.support.mutation import mutated
 
 pytestmark = pytest.mark.skipif(
@@ -28,22 +28,22 @@ _LEAST = b"\xff" * 9 + b"\x01"  # -2^63
 _MOST = b"\xfe" + b"\xff" * 8 + b"\x01"  # 2^63 - 1
 
 
-def outcome(cut: Cutter, data: bytes, *, merges: bool) -> tuple[object, bytes]:
+def outcome(cut: Cutter, data: bytes, aborting: frozenset[int], *, merges: bool) -> tuple[object, bytes]:
     """All that can be seen of a cut: the batches or the error, and what became of the bytes."""
     # Of just this size, as bytearrays are not, so that a sanitizer sees the first byte beyond.
     buffer = (ctypes.c_ubyte * len(data)).from_buffer_copy(data) if data else bytearray()
     view = memoryview(buffer).cast("B") if data else memoryview(buffer)
     try:
-        found = cut(view, merges=merges)
+        found = cut(view, aborting, merges=merges)
     except TornBatchError as error:
         return str(error), bytes(buffer)
     return (found.found, [(one.header, bytes(one.view)) for one in found.batches]), bytes(buffer)
 
 
-def compare(data: bytes) -> None:
+def compare(data: bytes, aborting: frozenset[int] = frozenset()) -> None:
     for merges in (True, False):
-        expected = outcome(cut_in_python, data, merges=merges)
-        assert outcome(cut_compiled, data, merges=merges) == expected
+        expected = outcome(cut_in_python, data, aborting, merges=merges)
+        assert outcome(cut_compiled, data, aborting, merges=merges) == expected
         if isinstance(expected[0], str):
             assert expected[1] == data
 
@@ -51,7 +51,7 @@ def compare(data: bytes) -> None:
 def is_decided(data: bytes) -> bool:
     """Whether the compiled code answers at all."""
     answer = cutting._compiled.cut(  # type: ignore[union-attr]
-        memoryview(bytearray(data)), True, MOST_RECORDS, MOST_BYTES, fastcrc.crc32.iscsi
+        memoryview(bytearray(data)), frozenset(), True, MOST_RECORDS, MOST_BYTES, fastcrc.crc32.iscsi
     )
     return answer is not None
 
@@ -82,11 +82,11 @@ def record(time: bytes, place: bytes, rest: bytes = b"\x01\x01\0", *, longer: in
 
 
 @settings(max_examples=60)
-@given(logs(), st.integers(0, 100))
-def test_of_logs(made: list[bytes], missing: int) -> None:
+@given(logs(), st.integers(0, 100), ABORTING)
+def test_of_logs(made: list[bytes], missing: int, aborting: frozenset[int]) -> None:
     data = b"".join(made)
     data = data[: len(data) - missing] if missing < len(data) else data
-    compare(data)
+    compare(data, aborting)
     assert is_decided(data)
 
 
@@ -96,9 +96,14 @@ def test_of_logs(made: list[bytes], missing: int) -> None:
     st.lists(st.tuples(st.integers(0, 11), st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3),
     st.none() | st.tuples(st.integers(0, 11), st.integers(-1, 20)),
     st.booleans(),
+    ABORTING,
 )
 def test_of_damaged_logs(
-    made: list[bytes], changes: list[tuple[int, int, int]], count: tuple[int, int] | None, fits: bool
+    made: list[bytes],
+    changes: list[tuple[int, int, int]],
+    count: tuple[int, int] | None,
+    fits: bool,
+    aborting: frozenset[int],
 ) -> None:
     damaged = [bytearray(one) for one in made]
     for number, at, value in changes:
@@ -106,7 +111,7 @@ def test_of_damaged_logs(
         one[at % len(one)] = value
     if count is not None:
         struct.pack_into(">i", damaged[count[0] % len(damaged)], 57, count[1])
-    compare(b"".join(sealed(one) if fits else bytes(one) for one in damaged))
+    compare(b"".join(sealed(one) if fits else bytes(one) for one in damaged), aborting)
 
 
 @settings(max_examples=100)
@@ -153,7 +158,7 @@ def test_nothing_is_written_before_all_is_seen() -> None:
     data = bytearray(b"".join(good + odd))
     before = bytes(data)
     view = memoryview(data)
-    answer = cutting._compiled.cut(view, True, MOST_RECORDS, MOST_BYTES, fastcrc.crc32.iscsi)  # type: ignore[union-attr]
+    answer = cutting._compiled.cut(view, frozenset(), True, MOST_RECORDS, MOST_BYTES, fastcrc.crc32.iscsi)  # type: ignore[union-attr]
     assert answer is None
     assert bytes(data) == before
     compare(before)
@@ -202,7 +207,7 @@ def test_of_what_needs_just_as_much_room(more: int, merged: int) -> None:
         base += count
     data = b"".join(made)
     compare(data)
-    found = cut_compiled(memoryview(bytearray(data)), merges=True).batches
+    found = cut_compiled(memoryview(bytearray(data)), frozenset(), merges=True).batches
     assert len(found) == merged
     assert (sum(one.header.size for one in found) == len(data)) == (more > 4)
 
@@ -211,7 +216,7 @@ def test_of_as_many_bytes_as_may_be_merged() -> None:
     (size,) = [size for size in range(4000, 4096) if len(singles(1, size)[0]) == HEADER_BYTES + 4096]
     data = b"".join(singles(2 * MOST_BYTES // 4096, size))
     compare(data)
-    assert len(cut_compiled(memoryview(bytearray(data)), merges=True).batches) == 2
+    assert len(cut_compiled(memoryview(bytearray(data)), frozenset(), merges=True).batches) == 2
 
 
 def test_of_old_messages_and_the_ends_of_offsets() -> None:
@@ -229,7 +234,7 @@ def test_of_old_messages_and_the_ends_of_offsets() -> None:
 def test_of_the_campaign() -> None:
     """The logs of the campaign of damaged batches, in all codecs."""
     for seed in range(2000):
-        compare(bytes(damaged_log(random.Random(seed))))
+        compare(bytes(damaged_log(random.Random(seed))), frozenset({9} if seed % 3 else ()))
 
 
 def test_of_mutations() -> None:
@@ -242,11 +247,11 @@ def test_of_buffers_that_are_parts_of_others() -> None:
     """As in a frame: nothing beyond the view is read or written."""
     data = b"".join(singles(50, 30))
     frame = bytearray(b"\xaa" * 100 + data + b"\xbb" * 100)
-    cut_compiled(memoryview(frame)[100:-100], merges=True)
+    cut_compiled(memoryview(frame)[100:-100], frozenset(), merges=True)
     assert frame[:100] == b"\xaa" * 100
     assert frame[-100:] == b"\xbb" * 100
     alone = bytearray(data)
-    cut_in_python(memoryview(alone), merges=True)
+    cut_in_python(memoryview(alone), frozenset(), merges=True)
     assert frame[100:-100] == alone
 
 
@@ -262,15 +267,28 @@ def test_an_error_of_the_checksum_is_passed_on() -> None:
 
     data = memoryview(bytearray(singles(1, 5000)[0]))
     with pytest.raises(ZeroDivisionError):
-        cutting._compiled.cut(data, True, MOST_RECORDS, MOST_BYTES, broken)  # type: ignore[union-attr]
+        cutting._compiled.cut(data, frozenset(), True, MOST_RECORDS, MOST_BYTES, broken)  # type: ignore[union-attr]
     with pytest.raises(OverflowError):
-        cutting._compiled.cut(data, True, MOST_RECORDS, MOST_BYTES, lambda _: -1)  # type: ignore[union-attr]
+        cutting._compiled.cut(data, frozenset(), True, MOST_RECORDS, MOST_BYTES, lambda _: -1)  # type: ignore[union-attr]
+
+
+def test_an_error_of_the_look_up_is_passed_on() -> None:
+    class Broken(frozenset[int]):
+        def __contains__(self, _: object) -> bool:
+            raise ZeroDivisionError
+
+    transactional = [encoded([Record(base, 5, None, b"", ())], attributes=0x10) for base in range(2)]
+    data = memoryview(bytearray(b"".join(transactional)))
+    before = bytes(data)
+    with pytest.raises(ZeroDivisionError):
+        cut_compiled(data, Broken(), merges=True)
+    assert bytes(data) == before
 
 
 def test_what_is_read_only_is_not_written_to() -> None:
     with pytest.raises(BufferError):
-        cut_compiled(memoryview(singles(1, 5)[0]), merges=True)
-    assert cut_compiled(memoryview(singles(1, 5)[0]), merges=False).found == 1
+        cut_compiled(memoryview(singles(1, 5)[0]), frozenset(), merges=True)
+    assert cut_compiled(memoryview(singles(1, 5)[0]), frozenset(), merges=False).found == 1
 
 
 def test_which_code_is_used() -> None:

@@ -19,6 +19,7 @@ from clusterlink_engine.wire.records import recode
 
 _ATTRIBUTES = {"plain": 0, "append time": 0x08, "transactional": 0x10, "control": 0x20, "horizon": 0x40, "codec": 4}
 _PRODUCER = slice(43, 57)
+_PRODUCERS = (7, 8)
 
 Header = tuple[str, bytes | None]
 
@@ -34,7 +35,12 @@ class Record(NamedTuple):
 
 
 def encoded(
-    records: list[Record], *, leader_epoch: int = 3, attributes: int = 0, last_delta: int | None = None
+    records: list[Record],
+    *,
+    leader_epoch: int = 3,
+    attributes: int = 0,
+    last_delta: int | None = None,
+    producer_id: int = -1,
 ) -> bytes:
     """A batch as kafka-python makes it; its offsets are those of the records."""
     builder: Any = DefaultRecordBatchBuilder(2, 0, False, 11, 2, 33, 1 << 24)
@@ -48,6 +54,7 @@ def encoded(
     struct.pack_into(">q", data, 0, base)
     struct.pack_into(">i", data, 12, leader_epoch)
     struct.pack_into(">hi", data, 21, attributes, records[-1].offset - base if last_delta is None else last_delta)
+    struct.pack_into(">q", data, 43, producer_id)
     return sealed(data)
 
 
@@ -84,7 +91,8 @@ def _at(batch: Batch) -> bytes:
     return struct.pack(">q", batch.header.base_offset) + bytes(batch.view[8:])
 
 
-# What follows each other in a log: records of a batch, its kind, holes in it and before it, whether a new leader wrote it.
+# What follows each other in a log: records of a batch, its kind and producer, holes in it and before it, whether a new leader
+# wrote it.
 _CONTENTS = st.tuples(
     st.sampled_from([0, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_070_000]) | st.integers(-1, 2**45),
     st.none() | st.binary(max_size=8),
@@ -94,7 +102,8 @@ _CONTENTS = st.tuples(
 _SMALL = st.lists(_CONTENTS, min_size=1, max_size=1) | st.lists(_CONTENTS, min_size=1, max_size=4)
 _BATCHES = st.tuples(
     _SMALL | st.lists(_CONTENTS, min_size=MOST_RECORDS + 1, max_size=MOST_RECORDS + 1),
-    st.sampled_from(["plain"] * 12 + list(_ATTRIBUTES)),
+    st.sampled_from(["plain"] * 6 + ["transactional"] * 6 + list(_ATTRIBUTES)),
+    st.sampled_from(_PRODUCERS),
     st.sampled_from([0] * 15 + [1]),  # hole before it
     st.sampled_from([0] * 15 + [1]),  # hole in it, or at its end
     st.sampled_from([0] * 15 + [1]),  # how much the leader's epoch has grown
@@ -106,7 +115,7 @@ def logs(draw: st.DrawFn) -> list[bytes]:
     """Batches of a log, in order."""
     made: list[bytes] = []
     offset, epoch = draw(st.sampled_from([0, 5, 2**31 - 3, 2**60])), 3
-    for contents, kind, before, inside, newer in draw(st.lists(_BATCHES, min_size=1, max_size=12)):
+    for contents, kind, producer_id, before, inside, newer in draw(st.lists(_BATCHES, min_size=1, max_size=12)):
         offset += before
         epoch += newer
         spread = inside if len(contents) > 1 else 0
@@ -115,24 +124,37 @@ def logs(draw: st.DrawFn) -> list[bytes]:
             for number, (timestamp, key, value, headers) in enumerate(contents)
         ]
         last = records[-1].offset - offset + (inside if len(contents) == 1 else 0)
-        made.append(encoded(records, leader_epoch=epoch, attributes=_ATTRIBUTES[kind], last_delta=last))
+        made.append(
+            encoded(
+                records,
+                leader_epoch=epoch,
+                attributes=_ATTRIBUTES[kind],
+                last_delta=last,
+                producer_id=-1 if kind == "plain" else producer_id,
+            )
+        )
         offset += last + 1
     return made
 
 
-def may_join(before: Batch, after: Batch) -> bool:
+ABORTING = st.frozensets(st.sampled_from(_PRODUCERS))
+"""Producers of which something is aborted."""
+
+
+def may_join(before: Batch, after: Batch, aborting: frozenset[int]) -> bool:
     """Whether two batches of a log could be one, by what the documents say."""
     return (
-        all(_is_plain(batch) for batch in (before, after))
+        all(_is_plain(batch, aborting) for batch in (before, after))
         and after.header.base_offset == before.header.last_offset + 1
         and after.header.leader_epoch == before.header.leader_epoch
     )
 
 
-def _is_plain(batch: Batch) -> bool:
+def _is_plain(batch: Batch, aborting: frozenset[int]) -> bool:
     header = batch.header
     span = header.last_offset - header.base_offset + 1
-    return header.attributes == 0 and header.records == span <= MOST_RECORDS
+    is_committed = header.attributes == 0x10 and header.producer_id not in aborting
+    return (header.attributes == 0 or is_committed) and header.records == span <= MOST_RECORDS
 
 
 def _parts(merged: list[Batch], fetched: list[Batch]) -> Iterator[tuple[Batch, list[Batch]]]:
@@ -149,17 +171,17 @@ def _parts(merged: list[Batch], fetched: list[Batch]) -> Iterator[tuple[Batch, l
 
 
 @settings(max_examples=200)
-@given(logs())
-def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes]) -> None:
+@given(logs(), ABORTING)
+def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes], aborting: frozenset[int]) -> None:
     data = memoryview(bytearray(b"".join(made)))
     fetched = split(memoryview(b"".join(made)))
-    merged = merge(data, split(data))
+    merged = merge(data, split(data), aborting)
     for batch, own in _parts(merged, fetched):
         if len(own) == 1:
             assert bytes(batch.view) == bytes(own[0].view)
             assert batch.header == own[0].header
             continue
-        assert all(may_join(one, other) for one, other in itertools.pairwise(own))
+        assert all(may_join(one, other, aborting) for one, other in itertools.pairwise(own))
         records = [record for one in own for record in seen_by_kafka_python(one)]
         assert seen_by_kafka_python(batch) == records
         if all(record.timestamp >= 0 for record in records):  # kio refuses to read earlier times, such as -1 for none
@@ -168,6 +190,7 @@ def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes]) ->
         expected = encoded(records, leader_epoch=-1)
         assert bytes(batch.view[21:43]) == expected[21:43]  # attributes, last delta, both timestamps
         assert bytes(batch.view[57:]) == expected[57:]
+        assert batch.header.attributes == 0
         patch(batch.view, 4711, 3, 9)
         (sent,) = split(batch.view)
         header = batch.header
@@ -182,7 +205,7 @@ def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes]) ->
         )
     # And nothing is left apart that could be one.
     for (_, one), (_, other) in itertools.pairwise(_parts(merged, fetched)):
-        assert not may_join(one[-1], other[0])
+        assert not may_join(one[-1], other[0], aborting)
 
 
 @settings(max_examples=100)
@@ -190,7 +213,7 @@ def test_merged_batches_are_as_if_a_producer_had_made_them(made: list[bytes]) ->
 def test_a_merged_batch_can_be_encoded_again_from_any_of_its_records_on(made: list[bytes], skipped: int) -> None:
     """As after a crash: a log may end at any batch of the source."""
     data = memoryview(bytearray(b"".join(made)))
-    for batch in merge(data, split(data)):
+    for batch in merge(data, split(data), ()):
         if batch.header.attributes:
             continue
         first = batch.header.base_offset + skipped
@@ -214,7 +237,7 @@ def test_merged_batches_have_a_size(size: int) -> None:
     made = singles(max(4, 300_000 // size) if size > 1 else 20_000, size)
     data = memoryview(bytearray(b"".join(made)))
     before = [record for batch in split(memoryview(bytes(data))) for record in seen_by_kafka_python(batch)]
-    merged = merge(data, split(data))
+    merged = merge(data, split(data), ())
     assert [record for batch in merged for record in seen_by_kafka_python(batch)] == before
     if size > MOST_BYTES:
         assert len(merged) == len(made)
@@ -229,7 +252,7 @@ def test_what_would_grow_is_left_as_it_is() -> None:
     late = [Record(MOST_RECORDS + number, 2**62, None, b"", ()) for number in range(MOST_RECORDS)]
     made = [encoded(early), encoded(late)]
     data = memoryview(bytearray(b"".join(made)))
-    assert [bytes(batch.view) for batch in merge(data, split(data))] == made
+    assert [bytes(batch.view) for batch in merge(data, split(data), ())] == made
 
 
 def test_times_wrap_around_as_in_java() -> None:
@@ -238,7 +261,7 @@ def test_times_wrap_around_as_in_java() -> None:
     for one, time in zip(made, times, strict=True):
         struct.pack_into(">qq", one, 27, time, time)
     data = memoryview(bytearray(b"".join(sealed(one) for one in made)))
-    (batch,) = merge(data, split(data))
+    (batch,) = merge(data, split(data), ())
     (found,) = recode(batch, 0)  # whose reading of times is shown elsewhere
     assert bytes(found.view) == bytes(batch.view)
     assert batch.header.max_timestamp == max(times)
@@ -252,9 +275,10 @@ def test_times_wrap_around_as_in_java() -> None:
     logs(),
     st.lists(st.tuples(st.integers(0, 11), st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3),
     st.none() | st.tuples(st.integers(0, 11), st.integers(0, 20)),
+    ABORTING,
 )
 def test_nothing_comes_of_damage_that_was_not_there(
-    made: list[bytes], changes: list[tuple[int, int, int]], count: tuple[int, int] | None
+    made: list[bytes], changes: list[tuple[int, int, int]], count: tuple[int, int] | None, aborting: frozenset[int]
 ) -> None:
     """Damaged records with a right checksum: what is merged can be decoded as before, and all else stays as it is."""
     damaged = [bytearray(one) for one in made]
@@ -268,7 +292,7 @@ def test_nothing_comes_of_damage_that_was_not_there(
         fetched = split(memoryview(bytes(data)))
     except TornBatchError:
         return
-    for batch, own in _parts(merge(data, split(data)), fetched):
+    for batch, own in _parts(merge(data, split(data), aborting), fetched):
         if len(own) == 1:
             assert bytes(batch.view) == bytes(own[0].view)
         else:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
+from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 from kio.serial import entity_reader
 
-from clusterlink_engine.wire import fetch, list_offsets, produce
+from clusterlink_engine.wire import fetch, list_offsets, markers, produce
 from clusterlink_engine.wire.primitives import (
     compact_string,
     read_varint,
@@ -47,6 +48,7 @@ Data = Topic.PartitionData
 Listed = ListOffsetsResponse.ListOffsetsTopicResponse
 ProducedTopic = ProduceResponse.TopicProduceResponse
 Produced = ProducedTopic.PartitionProduceResponse
+Marked = WriteTxnMarkersResponse.WritableTxnMarkerResult
 
 
 def kio(message: str, version: int, kind: str, data: bytes) -> Any:
@@ -409,6 +411,75 @@ def test_random_bytes_are_no_produce_answer_or_a_short_one(version: int, data: b
     except DOCUMENTED:
         return
     assert len(ours.partitions) <= len(data)
+
+
+# WriteTxnMarkers.
+
+PARTITIONS = st.lists(st.tuples(NAMES, INDEXES), min_size=1, max_size=5, unique=True)
+MARKERS = st.builds(markers.Marker, INT64, INT16, INT32, PARTITIONS.map(tuple))
+
+
+@given(st.lists(MARKERS, max_size=4))
+def test_a_request_for_markers_is_what_others_read(written: list[markers.Marker]) -> None:
+    data = markers.encode(written)
+    version = markers.HIGHEST
+    theirs = WriteTxnMarkersRequest.decode(data, version=version)
+    for decoded in (theirs, kio("WriteTxnMarkers", version, "Request", data)):
+        assert [
+            (
+                marker.producer_id,
+                marker.producer_epoch,
+                marker.coordinator_epoch,
+                [(topic.name, index) for topic in marker.topics for index in topic.partition_indexes],
+            )
+            for marker in decoded.markers
+        ] == [(*marker[:3], sorted(marker.partitions)) for marker in written]
+        assert not any(marker.transaction_result for marker in decoded.markers), "they end what never was"
+
+
+@given(MARKERS)
+def test_a_marker_names_no_partition_twice(marker: markers.Marker) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        markers.encode([marker._replace(partitions=(*marker.partitions, marker.partitions[0]))])
+
+
+@st.composite
+def marked(draw: st.DrawFn) -> Any:
+    topic_class = Marked.WritableTxnMarkerTopicResult
+    partition_class = topic_class.WritableTxnMarkerPartitionResult
+    partitions = st.builds(partition_class, partition_index=st.integers(0, 3), error_code=CODES)
+    topics = st.builds(topic_class, name=st.sampled_from("ab"), partitions=st.lists(partitions, max_size=3))
+    results = st.builds(Marked, producer_id=INT64, topics=st.lists(topics, max_size=3))
+    return WriteTxnMarkersResponse(markers=draw(st.lists(results, max_size=3)))
+
+
+@given(answer=marked(), tags=HEADER_TAGS, data=st.data())
+def test_an_answer_of_markers_is_read_as_others_wrote_it(answer: Any, tags: bytes, data: st.DataObject) -> None:
+    """An error of one of several entries for a partition is not lost."""
+    whole = tags + bytes(answer.encode(version=markers.HIGHEST))
+    codes: dict[tuple[str, int], int] = {}
+    for result in answer.markers:
+        for topic in result.topics:
+            for partition in topic.partitions:
+                place = (topic.name, partition.partition_index)
+                codes[place] = codes.get(place) or int(partition.error_code)
+    assert markers.decode(memoryview(whole), list(codes)) == codes
+    with pytest.raises(ValueError, match="nothing of c-7"):
+        markers.decode(memoryview(whole), [*codes, ("c", 7)])
+    cut = memoryview(whole)[: data.draw(st.integers(0, len(whole) - 1))]
+    try:
+        assert markers.decode(cut, list(codes)) == codes
+    except DOCUMENTED:
+        return
+    assert len(whole) - len(cut) <= 3, "something that means nothing was missing, at most"
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_no_answer_of_markers_or_one_of_few(data: bytes) -> None:
+    try:
+        assert len(markers.decode(memoryview(data), [])) <= len(data)
+    except DOCUMENTED:
+        return
 
 
 def test_ids_and_names_do_not_mix() -> None:

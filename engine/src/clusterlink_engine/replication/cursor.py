@@ -215,15 +215,16 @@ class Cursor:
 
     # The source's side.
 
-    def cut(self, records: memoryview) -> Cut:
-        """Cuts the record bytes that were fetched, for `fetched`, which must have them at once.
+    def cut(self, answer: FetchedPartition, most: int) -> Cut:
+        """Cuts the record bytes that were fetched, for `fetched`, which must have them at once; of at most so many bytes.
 
         Tiny batches are merged, and then go the way of all others: none of what follows knows a difference.
 
         Raises:
             TornBatchError: They are damaged.
         """
-        return self._cutter(records, merges=self._merges)
+        aborting = {producer_id for producer_id, _ in answer.aborted}
+        return self._cutter(answer.records[:most], aborting, merges=self._merges)
 
     async def fetched(self, cut: Cut, frame: Frame, answer: FetchedPartition) -> None:
         """Takes what a fetch at the core's fetch offset brought; nothing else is fetched before it returns."""

@@ -4,17 +4,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.pieces import Gap
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.outlet import Outlet
+from clusterlink_engine.replication.outlet import BrokerOutlet, Outlet
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import logs
+from clusterlink_engine.wire import markers as wire
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code, refused
-from clusterlink_engine.wire.connection import Connection
-from clusterlink_engine.wire.markers import Marker, write_markers
+from clusterlink_engine.wire.connection import Connection, choose_version
+from clusterlink_engine.wire.markers import Marker
 from clusterlink_engine.wire.transactions import (
     TransactionalProducer,
     add_partitions,
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 # Markers of a request, and of one partition in it: an append each, which the broker makes one after the other.
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
+
+# Requests for markers that are in flight: while a broker works on one, the next is on its way, and takes more partitions along.
+_ROUNDS = 2
 
 _TRANSACTION_PARTITIONS = 200
 _MARKER_SECONDS = 10.0
@@ -48,11 +53,11 @@ class _Filling:
         return self.cursor.generation == self.generation
 
 
-class MarkerWriter(Outlet):
+class MarkerWriter(BrokerOutlet):
     """Fills gaps with transaction markers (WriteTxnMarkers, API key 27), each of which takes one offset and shows nothing.
 
-    Attributes:
-        node: Id of the broker.
+    Each request for markers has one for the log ends right behind it: an answer is one for all markers of a partition, and so
+    proves nothing, but the log end does. A broker begins with the second when it has answered the first.
     """
 
     def __init__(
@@ -73,41 +78,12 @@ class MarkerWriter(Outlet):
             on_moved: Called when the broker may not be the leader any more.
             on_forbidden: Called when the cluster refuses markers for want of a right.
         """
-        super().__init__()
-        self.node = node
-        self._cluster = cluster
-        self._timeout = timeout
-        self._on_moved = on_moved
+        super().__init__(cluster, node, timeout, on_moved, most_pending=2 * _ROUNDS - 1)
         self._on_forbidden = on_forbidden
 
-    async def run(self) -> None:
-        """Fills for ever; comes back from every fault of the broker."""
-        backoff = Backoff(0.05, 5.0)
-        while True:
-            await self._wake.wait()
-            try:
-                await self._session(backoff)
-            except KafkaError as error:
-                log.warning("filling gaps at broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
-                self._on_moved()
-                self._lose_all()
-                await backoff.wait()
-
-    async def _session(self, backoff: Backoff) -> None:
-        connection = await self._cluster.open(self.node)
-        try:
-            while True:
-                self._wake.clear()
-                while self._ready:
-                    await connection.drain()
-                    await self._fill(connection)
-                    backoff.reset()
-                await self._wake.wait()
-        finally:
-            connection.close()
-
-    async def _fill(self, connection: Connection) -> None:
-        """Fills one round of gaps. Nothing is awaited between asking the cursors and sending."""
+    def _send(self, connection: Connection) -> None:
+        """Sends one round of gaps."""
+        version = choose_version(connection, wire.API_KEY, wire.LOWEST, wire.HIGHEST)
         fillings: list[_Filling] = []
         markers = 0
         while self._ready and markers < _REQUEST_MARKERS:
@@ -119,17 +95,31 @@ class MarkerWriter(Outlet):
             markers += gap.end - gap.first
         if not fillings:
             return
+        body = wire.encode(_markers(fillings))
+        marked = connection.send(wire.API_KEY, version, [body], flexible=True, timeout=self._timeout)
+        ends = logs.ask_log_ends(connection, [filling.cursor.key for filling in fillings], timeout=self._timeout)
+        ends.add_done_callback(partial(self._answered, connection, fillings, marked))
+
+    def _answered(
+        self,
+        connection: Connection,
+        fillings: "list[_Filling]",
+        marked: "asyncio.Future[memoryview]",
+        asked: "asyncio.Future[memoryview]",
+    ) -> None:
+        self._wake.set()
+        sent = [(filling.cursor, filling.generation) for filling in fillings]
+        if any(future.cancelled() or future.exception() is not None for future in (marked, asked)):
+            self._lose(sent)
+            return
+        keys = [filling.cursor.key for filling in fillings]
         try:
-            codes = await write_markers(connection, _markers(fillings), timeout=self._timeout)
-            done = [filling for filling in fillings if not codes[filling.cursor.key]]
-            # An answer is one for all markers of a partition and proves nothing: the log end does.
-            keys = [filling.cursor.key for filling in done]
-            ends = await logs.log_ends(self._cluster, self.node, keys) if keys else {}
-        except BaseException:
-            for filling in fillings:
-                if filling.is_current:
-                    filling.cursor.lost()
-            raise
+            codes, ends = wire.decode(marked.result(), keys), logs.read_log_ends(connection, asked.result(), keys)
+        except Exception as error:
+            log.warning("%s", connection.violated(f"answered WriteTxnMarkers with what cannot be used ({error!r})"))
+            self._lose(sent)
+            return
+        self._backoff.reset()
         for filling in fillings:
             if not filling.is_current:
                 continue

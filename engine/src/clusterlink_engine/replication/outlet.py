@@ -1,8 +1,20 @@
 """An outlet: whoever writes for cursors keeps here which ones it serves, and which of them have something to write."""
 
 import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 
+from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.replication.cursor import Cursor
+from clusterlink_engine.tasks import Backoff
+from clusterlink_engine.wire.cluster import Cluster
+from clusterlink_engine.wire.connection import Connection
+
+log = logging.getLogger(__name__)
+
+Sent = Iterable[tuple[Cursor, int]]
+"""Cursors that something was sent for, each with its generation at that time."""
 
 
 class Outlet:
@@ -33,7 +45,91 @@ class Outlet:
         del self._ready[cursor]
         return cursor
 
+    @staticmethod
+    def _lose(sent: Sent) -> None:
+        """There will be no answer for what was sent."""
+        for cursor, generation in sent:
+            if cursor.generation == generation:
+                cursor.lost()
+
     def _lose_all(self) -> None:
         """The broker may have begun anew, with a shorter log: every cursor looks at its own first."""
         for cursor in list(self._cursors):
             cursor.lost()
+
+
+class BrokerOutlet(Outlet, ABC):
+    """An outlet to one broker, over one connection: several requests are in flight, which the broker works on in their order.
+
+    Attributes:
+        node: Id of the broker.
+        on_moved: Called when the broker may not be the leader any more.
+        paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_pause`.
+    """
+
+    def __init__(
+        self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None], *, most_pending: int
+    ) -> None:
+        """Makes it; nothing is contacted before `run`.
+
+        Args:
+            cluster: The one that is written to.
+            node: Id of the broker.
+            timeout: Longest wait for an answer in seconds.
+            on_moved: See the attribute.
+            most_pending: Nothing is sent while so many requests are not answered.
+        """
+        super().__init__()
+        self.node = node
+        self.on_moved = on_moved
+        self.paused_seconds = 0.0
+        self._cluster = cluster
+        self._timeout = timeout
+        self._most_pending = most_pending
+        self._backoff = Backoff(0.05, 5.0)
+        self._paused_until = 0.0  # on the loop's clock
+
+    async def run(self) -> None:
+        """Writes for ever; comes back from every fault of the broker."""
+        while True:
+            await self._wake.wait()
+            try:
+                await self._use_connection()
+            except KafkaError as error:
+                log.warning("writing to broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
+                self.on_moved()
+                self._lose_all()
+                await self._backoff.wait()
+
+    async def _use_connection(self) -> None:
+        connection = await self._cluster.open(self.node)
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if self._paused_until > loop.time():
+                    await asyncio.sleep(self._paused_until - loop.time())
+                    continue
+                await connection.drain()
+                if self._ready and connection.pending < self._most_pending:
+                    self._send(connection)
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            connection.close()
+
+    @abstractmethod
+    def _send(self, connection: Connection) -> None:
+        """Sends for some of those that are ready, or takes them away; nothing is awaited between asking them and sending.
+
+        Every answer, or that there is none, has to be followed by `_wake.set()`.
+
+        Raises:
+            KafkaError: Nothing can be sent to this broker.
+        """
+
+    def _pause(self, seconds: float) -> None:
+        """The broker wants to be left alone."""
+        if seconds:
+            self.paused_seconds += seconds
+            self._paused_until = asyncio.get_running_loop().time() + seconds

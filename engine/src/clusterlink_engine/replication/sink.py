@@ -1,21 +1,15 @@
-"""A sink: writes to one broker, over one connection, for the cursors that are given to it.
-
-A request takes one batch of each cursor that has one; several requests are in flight, and a broker works on the requests
-of a connection in their order.
-"""
+"""A sink: writes batches to one broker, for the cursors that are given to it; a request takes one of each that has one."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
 
-from clusterlink_engine.errors import KafkaError
 from clusterlink_engine.mirror.partition import WINDOW
 from clusterlink_engine.replication.buffers import Holding
 from clusterlink_engine.replication.cursor import Cursor
-from clusterlink_engine.replication.outlet import Outlet
+from clusterlink_engine.replication.outlet import BrokerOutlet, Sent
 from clusterlink_engine.replication.throttle import pause
-from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import produce
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.connection import Connection, choose_version
@@ -25,66 +19,24 @@ log = logging.getLogger(__name__)
 # A request ends when it has this many bytes; more only cost latency, and a broker's limit is 100 MB.
 _REQUEST_BYTES = 4 * 1024 * 1024
 
-Sent = list[tuple[Cursor, int]]
 
-
-class Sink(Outlet):
+class Sink(BrokerOutlet):
     """The produce loop of one connection to a broker.
 
     Attributes:
-        node: Id of the broker.
-        on_moved: Called when a broker said that it is not the leader.
         held: What waits for the broker, or is on its way there, by all its connections.
-        paused_seconds: For which the broker wanted to be left alone, since this began. Written by `_answered`.
     """
 
     def __init__(
         self, cluster: Cluster, node: int, timeout: float, on_moved: Callable[[], None], held: Holding
     ) -> None:
-        super().__init__()
-        self.node = node
-        self.on_moved = on_moved
+        super().__init__(cluster, node, timeout, on_moved, most_pending=WINDOW)
         self.held = held
-        self._cluster = cluster
-        self._timeout = timeout
-        self.paused_seconds = 0.0
-        self._paused_until = 0.0  # on the loop's clock
 
-    async def run(self) -> None:
-        """Writes for ever; comes back from every fault of the broker."""
-        backoff = Backoff(0.05, 5.0)
-        while True:
-            await self._wake.wait()
-            try:
-                await self._session(backoff)
-            except KafkaError as error:
-                log.warning("writing to broker %d of the local cluster: %s", self.node, error)
-                self.on_moved()
-                self._lose_all()
-                await backoff.wait()
-
-    async def _session(self, backoff: Backoff) -> None:
-        connection = await self._cluster.open(self.node)
-        loop = asyncio.get_running_loop()
-        try:
-            version = choose_version(connection, produce.API_KEY, produce.LOWEST, produce.HIGHEST)
-            while True:
-                if self._paused_until > loop.time():
-                    await asyncio.sleep(self._paused_until - loop.time())
-                    continue
-                await connection.drain()
-                if self._ready and connection.pending < WINDOW:
-                    self._send(connection, version)
-                    backoff.reset()
-                else:
-                    self._wake.clear()
-                    await self._wake.wait()
-        finally:
-            connection.close()
-
-    def _send(self, connection: Connection, version: int) -> None:
-        """Sends one request. Nothing is awaited between taking the batches and sending them."""
-        sent: Sent = []
+    def _send(self, connection: Connection) -> None:
+        """Sends one request."""
+        version = choose_version(connection, produce.API_KEY, produce.LOWEST, produce.HIGHEST)
+        sent: list[tuple[Cursor, int]] = []
         entries: list[produce.ProducePartition] = []
         size = 0
         again: list[Cursor] = []
@@ -111,7 +63,7 @@ class Sink(Outlet):
     def _answered(self, connection: Connection, version: int, sent: Sent, future: "asyncio.Future[memoryview]") -> None:
         self._wake.set()
         if future.cancelled() or future.exception() is not None:
-            self._lost(sent)
+            self._lose(sent)
             return
         try:
             throttle_ms, partitions = produce.decode(version, future.result())
@@ -123,17 +75,10 @@ class Sink(Outlet):
             ]
         except Exception as error:
             log.warning("%s", connection.violated(f"answered Produce with what cannot be used ({error!r})"))
-            self._lost(sent)
+            self._lose(sent)
             return
-        if seconds := pause(throttle_ms):
-            self.paused_seconds += seconds
-            self._paused_until = asyncio.get_running_loop().time() + seconds
+        self._backoff.reset()
+        self._pause(pause(throttle_ms))
         for cursor, generation, answer in matched:
             if cursor.generation == generation:
                 cursor.acknowledged(answer)
-
-    @staticmethod
-    def _lost(sent: Sent) -> None:
-        for cursor, generation in sent:
-            if cursor.generation == generation:
-                cursor.lost()

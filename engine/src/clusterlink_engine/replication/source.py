@@ -271,7 +271,7 @@ class Source:
             # Not more than was asked for, but for the one batch that there always is.
             first = batch.peek(entry.records)
             most = max(asked.max_bytes, first.size if first is not None else 0)
-            cut = cursor.cut(entry.records[:most])
+            cut = cursor.cut(entry, most)
         except batch.TornBatchError as error:
             log.error("%s-%d: the source sent damaged records: %s", cursor.source_topic, cursor.index, error)
             cursor.fetch_failed(Code.CORRUPT_MESSAGE)

@@ -20,6 +20,7 @@
 #define CRC_AT 17
 #define ATTRIBUTES_AT 21
 #define MAGIC 2
+#define TRANSACTIONAL 16
 #define CODEC_BITS 7
 #define LAST_CODEC 4
 
@@ -28,7 +29,7 @@ typedef struct {
     int64_t base_offset, last_offset, base_timestamp, newest, producer_id;
     int32_t count, leader_epoch, sequence;
     int16_t attributes, epoch;
-    int is_merged;
+    int is_plain, is_merged;
 } Batch;
 
 typedef enum { DONE, ODD, FAILED } Outcome; /* FAILED: with a Python exception */
@@ -283,6 +284,7 @@ static Outcome merge_run(const uint8_t *data, uint8_t *made, Batch *run, size_t 
     run->last_offset = last->last_offset;
     run->size = size;
     run->count = (int32_t)records;
+    run->attributes = 0;
     run->newest = writer.newest;
     run->producer_id = -1;
     run->epoch = -1;
@@ -291,23 +293,32 @@ static Outcome merge_run(const uint8_t *data, uint8_t *made, Batch *run, size_t 
     return DONE;
 }
 
-/* Whether a batch may become part of another, as wire/merging.py's _runs has it. */
-static int is_plain(const Batch *batch, int most_records) {
+/* Finds out whether a batch may become part of another, as wire/merging.py's _runs has it. */
+static Outcome look_at(Batch *batch, int most_records, PyObject *aborting) {
     int64_t span = batch->last_offset - batch->base_offset;
-    return !batch->attributes && span < most_records && span + 1 == batch->count;
+    batch->is_plain = (!batch->attributes || batch->attributes == TRANSACTIONAL) && span < most_records && span + 1 == batch->count;
+    if (!batch->is_plain || !batch->attributes) return DONE;
+    PyObject *producer_id = PyLong_FromLongLong(batch->producer_id);
+    int is_aborting = producer_id != NULL ? PySequence_Contains(aborting, producer_id) : -1;
+    Py_XDECREF(producer_id);
+    batch->is_plain = !is_aborting;
+    return is_aborting < 0 ? FAILED : DONE;
 }
 
 /* Merges what can be merged, and shortens the list of batches to what is there then. */
 static Outcome merge_all(
-    uint8_t *data, Batch *batches, size_t *count, int most_records, Py_ssize_t most_bytes, PyObject *larger) {
+    uint8_t *data, Batch *batches, size_t *count, PyObject *aborting, int most_records, Py_ssize_t most_bytes,
+    PyObject *larger) {
     if (*count < 2) return DONE;
     const Batch *end = batches + *count;
     size_t size = end[-1].position + end[-1].size, kept = 0;
     uint8_t *made = NULL;
     Outcome outcome = DONE;
+    for (Batch *batch = batches; batch < end; batch++)
+        if ((outcome = look_at(batch, most_records, aborting)) != DONE) return outcome;
     for (Batch *run = batches, *next; run < end; run = next) {
-        Py_ssize_t room = is_plain(run, most_records) ? most_bytes - (Py_ssize_t)(run->size - HEADER_BYTES) : -1;
-        for (next = run + 1; next < end && is_plain(next, most_records) && next->base_offset == next[-1].last_offset + 1 &&
+        Py_ssize_t room = run->is_plain ? most_bytes - (Py_ssize_t)(run->size - HEADER_BYTES) : -1;
+        for (next = run + 1; next < end && next->is_plain && next->base_offset == next[-1].last_offset + 1 &&
                              next->leader_epoch == run->leader_epoch && (Py_ssize_t)(next->size - HEADER_BYTES) <= room;
              next++)
             room -= (Py_ssize_t)(next->size - HEADER_BYTES);
@@ -347,10 +358,10 @@ static PyObject *described(const Batch *batches, size_t count) {
 
 static PyObject *cut(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *records, *larger;
+    PyObject *records, *aborting, *larger;
     int merges, most_records;
     Py_ssize_t most_bytes;
-    if (!PyArg_ParseTuple(args, "OpinO:cut", &records, &merges, &most_records, &most_bytes, &larger)) return NULL;
+    if (!PyArg_ParseTuple(args, "OOpinO:cut", &records, &aborting, &merges, &most_records, &most_bytes, &larger)) return NULL;
     Py_buffer view;
     if (PyObject_GetBuffer(records, &view, merges ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return NULL;
     Batch *batches = NULL;
@@ -358,7 +369,7 @@ static PyObject *cut(PyObject *module, PyObject *args) {
     Outcome outcome = cut_all(view.buf, (size_t)view.len, larger, &batches, &count);
     found = count;
     if (outcome == DONE && merges)
-        outcome = merge_all(view.buf, batches, &count, most_records, most_bytes, larger);
+        outcome = merge_all(view.buf, batches, &count, aborting, most_records, most_bytes, larger);
     PyObject *answer = NULL;
     if (outcome == DONE) {
         PyObject *list = described(batches, count);

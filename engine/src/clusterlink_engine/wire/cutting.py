@@ -5,6 +5,7 @@ both in one pass and makes no object of what is merged away. The compiled one is
 installed. It decides nothing: at whatever is unusual it says so before it writes, and Python does the work.
 """
 
+from collections.abc import Set
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
@@ -32,11 +33,12 @@ class Cut(NamedTuple):
 class Cutter(Protocol):
     """Cuts the record bytes of a fetched partition."""
 
-    def __call__(self, records: memoryview, *, merges: bool) -> Cut:
+    def __call__(self, records: memoryview, aborting: Set[int], *, merges: bool) -> Cut:
         """Answers the whole batches; the cut-off last one is left out.
 
         Args:
-            records: Of one partition. Written to if `merges`.
+            records: Of one partition, nothing of an open transaction among them. Written to if `merges`.
+            aborting: Ids of all producers of which a transaction is aborted here.
             merges: Whether tiny batches become one (`wire.merging`).
 
         Raises:
@@ -45,18 +47,18 @@ class Cutter(Protocol):
         """
 
 
-def cut_in_python(records: memoryview, *, merges: bool) -> Cut:
+def cut_in_python(records: memoryview, aborting: Set[int], *, merges: bool) -> Cut:
     """Cuts without compiled code; see `Cutter`."""
     found = batch.split(records)
-    return Cut(merging.merge(records, found) if merges else found, len(found))
+    return Cut(merging.merge(records, found, aborting) if merges else found, len(found))
 
 
-def cut_compiled(records: memoryview, *, merges: bool) -> Cut:
+def cut_compiled(records: memoryview, aborting: Set[int], *, merges: bool) -> Cut:
     """Cuts with compiled code, only if `IS_COMPILED`; see `Cutter`."""
     assert _compiled is not None  # noqa: S101 - the caller looked
-    answer = _compiled.cut(records, merges, merging.MOST_RECORDS, merging.MOST_BYTES, batch.crc32c)
+    answer = _compiled.cut(records, aborting, merges, merging.MOST_RECORDS, merging.MOST_BYTES, batch.crc32c)
     if answer is None:
-        return cut_in_python(records, merges=merges)
+        return cut_in_python(records, aborting, merges=merges)
     found, described = answer
     return Cut(
         [

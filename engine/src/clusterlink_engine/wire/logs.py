@@ -19,7 +19,7 @@ from kafka.protocol.admin.topics import (
 from kafka.protocol.admin.transactions import DescribeProducersRequest, DescribeProducersResponse
 from kafka.protocol.producer.transaction import InitProducerIdRequest, InitProducerIdResponse
 
-from clusterlink_engine.errors import ProtocolViolationError, is_retriable
+from clusterlink_engine.errors import ProtocolViolationError, Side, is_retriable
 from clusterlink_engine.mirror.batches import BatchHeader
 from clusterlink_engine.tasks import Backoff
 from clusterlink_engine.wire import batch, fetch, list_offsets, records
@@ -110,19 +110,55 @@ async def _list_offsets(
     isolation: int = fetch.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, LogEnd]:
     connection = await cluster.controlled(node)
+    await connection.drain()
+    view = await _ask_offsets(connection, partitions, timestamp, replica_id, isolation)
+    return _read_offsets(connection, view, partitions)
+
+
+def ask_log_ends(
+    connection: Connection, partitions: Collection[TopicPartition], *, timeout: float
+) -> asyncio.Future[memoryview]:
+    """Asks for what `log_ends` answers, at once and over a connection to the leader; see `Connection.send`."""
+    return _ask_offsets(connection, partitions, _LATEST, _AS_LEADER_ONLY, fetch.READ_UNCOMMITTED, timeout)
+
+
+def read_log_ends(
+    connection: Connection, answer: memoryview, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, LogEnd]:
+    """Answers what came of `ask_log_ends`.
+
+    Raises:
+        ProtocolViolationError: It cannot be decoded, or misses one of the partitions.
+    """
+    return _read_offsets(connection, answer, partitions)
+
+
+def _ask_offsets(
+    connection: Connection,
+    partitions: Collection[TopicPartition],
+    timestamp: int,
+    replica_id: int,
+    isolation: int,
+    timeout: float | None = None,
+) -> asyncio.Future[memoryview]:
     version = choose_version(connection, list_offsets.API_KEY, list_offsets.LOWEST, list_offsets.HIGHEST)
     body = list_offsets.encode(
         version, by_topic(partitions), timestamp=timestamp, replica_id=replica_id, isolation=isolation
     )
-    await connection.drain()
     flexible = version >= list_offsets.FLEXIBLE
-    view = await connection.send(list_offsets.API_KEY, version, [body], flexible=flexible)
+    return connection.send(list_offsets.API_KEY, version, [body], flexible=flexible, timeout=timeout)
+
+
+def _read_offsets(
+    connection: Connection, answer: memoryview, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, LogEnd]:
+    version = choose_version(connection, list_offsets.API_KEY, list_offsets.LOWEST, list_offsets.HIGHEST)
     try:
-        found = list_offsets.decode(version, view, len(partitions))
+        found = list_offsets.decode(version, answer, len(partitions))
     except Exception as error:
         raise connection.violated(f"answered ListOffsets with what cannot be decoded ({error})") from error
     ends = {(entry.topic, entry.partition): LogEnd(entry.offset, entry.error) for entry in found}
-    return _complete(cluster, "ListOffsets", partitions, ends)
+    return _complete(connection.side, "ListOffsets", partitions, ends)
 
 
 async def producer_states(
@@ -160,7 +196,7 @@ async def producer_states(
                 ),
                 None,
             )
-    return _complete(cluster, "DescribeProducers", partitions, states)
+    return _complete(cluster.side, "DescribeProducers", partitions, states)
 
 
 async def batches_at(
@@ -337,7 +373,7 @@ async def delete_topic(cluster: Cluster, topic_id: str) -> None:
 
 
 def _complete(
-    cluster: Cluster, what: str, asked: Collection[TopicPartition], answers: dict[TopicPartition, Answer]
+    side: Side, what: str, asked: Collection[TopicPartition], answers: dict[TopicPartition, Answer]
 ) -> dict[TopicPartition, Answer]:
     """Answers the answers if there is one for each partition that was asked for.
 
@@ -347,7 +383,7 @@ def _complete(
     for name, index in asked:
         if (name, index) not in answers:
             raise ProtocolViolationError(
-                f"A broker of the {cluster.side} cluster answered {what} without {name}-{index}.", side=cluster.side
+                f"A broker of the {side} cluster answered {what} without {name}-{index}.", side=side
             )
     return answers
 

@@ -8,20 +8,26 @@ not be repeated before the log end has been read.
 The cluster must allow ALTER or CLUSTER_ACTION.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 
-from clusterlink_engine.errors import ProtocolViolationError
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
-from clusterlink_engine.wire.connection import Connection, choose_version
 from clusterlink_engine.wire.logs import TopicPartition, by_topic
+from clusterlink_engine.wire.primitives import compact_string, read_varint, skip_tags, varint
 
+API_KEY = 27
 # Version 1 is what all brokers from 2.8 to 4.3 have. Version 2 (KIP-1228) tells the transaction's version, which a marker
 # outside of transactions has none of.
-_VERSIONS = (1, 1)
+LOWEST = HIGHEST = 1
+
+_PRODUCER = struct.Struct(">qh?")  # producer id, epoch, whether the transaction is committed
+_INT32 = struct.Struct(">i")
+_CODE = struct.Struct(">ih")  # index, error code
+_INT64_BYTES = 8
 
 
 class Marker(NamedTuple):
@@ -42,61 +48,55 @@ class Marker(NamedTuple):
     partitions: tuple[TopicPartition, ...]
 
 
-async def write_markers(
-    connection: Connection, markers: Sequence[Marker], *, timeout: float | None = None
-) -> dict[TopicPartition, int]:
-    """Has a broker append markers, in their order.
-
-    The request is on its way to the socket when this function first waits: only after `Connection.drain`, with nothing awaited
-    in between.
-
-    Args:
-        connection: To the leader of all partitions.
-        markers: Several may name the same partition.
-        timeout: Seconds until the answer is given up; None for the connection's.
-
-    Returns:
-        Kafka's error code by partition. The broker merges its answers for a producer id and a partition: 0 does not prove that
-        all of several markers were written.
+def encode(markers: Sequence[Marker]) -> bytes:
+    """Encodes the body of a request for markers, which the leader of all their partitions appends in their order.
 
     Raises:
         ValueError: A marker names a partition twice.
-        KafkaError: The broker could not be asked; the markers may have been written, or be written later.
     """
+    parts = [varint(len(markers) + 1)]
     for marker in markers:
         if len(set(marker.partitions)) != len(marker.partitions):
             raise ValueError(f"a marker names a partition twice: {marker}")
-    marker_class = WriteTxnMarkersRequest.WritableTxnMarker
-    topic_class = marker_class.WritableTxnMarkerTopic
-    request = WriteTxnMarkersRequest(
-        markers=[
-            marker_class(
-                producer_id=marker.producer_id,
-                producer_epoch=marker.epoch,
-                transaction_result=False,
-                topics=[
-                    topic_class(name=name, partition_indexes=indexes)
-                    for name, indexes in by_topic(marker.partitions).items()
-                ],
-                coordinator_epoch=marker.generation,
-            )
-            for marker in markers
-        ]
-    )
-    version = choose_version(connection, request.API_KEY, *_VERSIONS)
-    answer = await connection.exchange(request, WriteTxnMarkersResponse, version, timeout=timeout)
+        topics = by_topic(marker.partitions)
+        parts.append(_PRODUCER.pack(marker.producer_id, marker.epoch, False) + varint(len(topics) + 1))
+        for name, indexes in topics.items():
+            parts.append(compact_string(name) + varint(len(indexes) + 1))
+            parts.extend(map(_INT32.pack, indexes))
+            parts.append(b"\0")
+        parts.append(_INT32.pack(marker.generation) + b"\0")
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def decode(body: memoryview, asked: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """Decodes an answer's body: Kafka's error code by partition.
+
+    The broker merges its answers for a producer id and a partition: 0 does not prove that all of several markers were written.
+
+    Args:
+        body: After the correlation id, the header's tagged fields included.
+        asked: All partitions of the request.
+
+    Raises:
+        ValueError, IndexError, struct.error: The bytes are no such answer, or not one for all of these partitions.
+    """
     codes: dict[TopicPartition, int] = {}
-    for result in answer.markers:
-        for topic in result.topics:
-            for partition in topic.partitions:
-                key = (topic.name, partition.partition_index)
-                codes[key] = codes.get(key, 0) or int(partition.error_code)
-    for marker in markers:
-        for name, index in marker.partitions:
-            if (name, index) not in codes:
-                raise ProtocolViolationError(
-                    f"{connection.address} answered WriteTxnMarkers without {name}-{index}.", side=connection.side
-                )
+    markers, position = read_varint(body, skip_tags(body, 0))
+    for _ in range(markers - 1):
+        topics, position = read_varint(body, position + _INT64_BYTES)
+        for _ in range(topics - 1):
+            size, position = read_varint(body, position)
+            name, position = str(body[position : position + size - 1], "utf-8"), position + size - 1
+            partitions, position = read_varint(body, position)
+            for _ in range(partitions - 1):
+                index, code = _CODE.unpack_from(body, position)
+                codes[name, index] = codes.get((name, index), 0) or code
+                position = skip_tags(body, position + _CODE.size)
+            position = skip_tags(body, position)
+        position = skip_tags(body, position)
+    if missing := [f"{name}-{index}" for name, index in asked if (name, index) not in codes]:
+        raise ValueError(f"nothing of {', '.join(missing)}")
     return codes
 
 
@@ -115,7 +115,9 @@ async def may_write_markers(cluster: Cluster, topic: str) -> bool:
     marker = marker_class(
         producer_id=0, producer_epoch=0, transaction_result=False, topics=[nowhere], coordinator_epoch=0
     )
-    answer = await cluster.call(-1, WriteTxnMarkersRequest(markers=[marker]), WriteTxnMarkersResponse, _VERSIONS)
+    answer = await cluster.call(
+        -1, WriteTxnMarkersRequest(markers=[marker]), WriteTxnMarkersResponse, (LOWEST, HIGHEST)
+    )
     return all(
         partition.error_code != Code.CLUSTER_AUTHORIZATION_FAILED
         for result in answer.markers

@@ -3,14 +3,15 @@
 What a consumer sees of a record stays as it is. A record is: its length, an attributes byte, the deltas of timestamp and
 offset, then key, value and headers; only the length and the deltas are written anew, as they are in a batch that a producer
 made of these records. Nothing is merged but what is plain: uncompressed records with the producers' timestamps, without holes,
-of no transaction, written in one leader epoch. Whatever is odd stays a batch of its own, and is copied whole.
+of no transaction or of a committed one, written in one leader epoch. Whatever is odd stays a batch of its own, and is copied
+whole.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
-from clusterlink_engine.mirror.batches import BatchHeader
+from clusterlink_engine.mirror.batches import TRANSACTIONAL_BIT, BatchHeader
 from clusterlink_engine.wire.batch import HEADER_BYTES, Batch
 from clusterlink_engine.wire.primitives import int64, read_signed_varint, signed_varint
 from clusterlink_engine.wire.records import write_header
@@ -30,20 +31,22 @@ _SINGLE = bytes(3)
 _FLAGS = bytes(1)
 
 
-def merge(records: memoryview, batches: Iterable[Batch]) -> list[Batch]:
+def merge(records: memoryview, batches: Iterable[Batch], aborting: Collection[int]) -> list[Batch]:
     """Merges what can be merged of the batches of a fetched partition.
 
     Args:
         records: In which they lie one behind the other, from the beginning. Written to: a merged batch takes the place of the
             first of its batches, which are used no more.
-        batches: As `wire.batch.split` cut them; their checksums were verified.
+        batches: As `wire.batch.split` cut them; their checksums were verified. Nothing of an open transaction is among them.
+        aborting: Ids of all producers of which a transaction is aborted here; what they wrote in transactions is not merged.
 
     Returns:
-        Batches like those of `split`, in the same order, with the same offsets. A merged one has no producer.
+        Batches like those of `split`, in the same order, with the same offsets. A merged one has no producer, and is of no
+        transaction.
     """
     merged: list[Batch] = []
     position = 0
-    for run in _runs(batches):
+    for run in _runs(batches, aborting):
         end = position + sum(batch.header.size for batch in run)
         one = _merged(records[position:end], run) if len(run) > 1 else None
         merged += [one] if one is not None else run
@@ -51,15 +54,17 @@ def merge(records: memoryview, batches: Iterable[Batch]) -> list[Batch]:
     return merged
 
 
-def _runs(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+def _runs(batches: Iterable[Batch], aborting: Collection[int]) -> Iterator[list[Batch]]:
     """Groups batches that may become one; one that may not be merged is a group of its own."""
     run: list[Batch] = []
     room, following, epoch = 0, -1, -1
     for batch in batches:
-        base, last, count, attributes, magic, size, _, _, _, leader_epoch, _ = batch.header
+        base, last, count, attributes, magic, size, producer_id, _, _, leader_epoch, _ = batch.header
         need = size - HEADER_BYTES
-        # No attribute at all: no codec, no append time, no transaction, no control records, no delete horizon.
-        is_plain = not attributes and magic == 2 and last - base < MOST_RECORDS and last - base + 1 == count
+        # No other attribute at all: no codec, no append time, no control records, no delete horizon.
+        is_committed = attributes == TRANSACTIONAL_BIT and producer_id not in aborting
+        is_dense = last - base < MOST_RECORDS and last - base + 1 == count
+        is_plain = (not attributes or is_committed) and magic == 2 and is_dense
         if run and is_plain and base == following and leader_epoch == epoch and need <= room:
             run.append(batch)
         else:
