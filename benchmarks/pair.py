@@ -13,7 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from clusterlink_engine.devkit import guard, kafka
 from clusterlink_engine.devkit.settings import Listener, Value
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 
 Topics = Mapping[str, int]
 """Number of partitions by topic."""

@@ -125,6 +125,7 @@ class Proxy:
             task = asyncio.ensure_future(self._connect(reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: writer.close())  # also where it is cancelled before it has begun
 
         server = await asyncio.start_server(accept, "127.0.0.1", self.port, limit=1 << 26)
         self._ready.set()
@@ -138,7 +139,6 @@ class Proxy:
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=1 << 26)
         except OSError:
-            writer.close()
             return
         asked: asyncio.Queue[int] = asyncio.Queue()
         both = [
@@ -148,11 +148,10 @@ class Proxy:
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back_writer.close()
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
-            for side in (writer, back_writer):
-                side.close()
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: "asyncio.Queue[int]"
