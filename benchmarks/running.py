@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from confluent_kafka import KafkaException
+
 from benchmarks import measuring
 from benchmarks.copiers import Copier
 from benchmarks.copiers.client_loop import client_loop
@@ -98,7 +100,7 @@ def rounds(result: Result, runs: int, jobs: Mapping[str, Job], *, warm_up: Seque
             result.spins.append(measuring.spin())
             try:
                 found = left[name]()
-            except Unfinished as error:
+            except (Unfinished, KafkaException) as error:
                 _say(f"run {number}  {name}: {error}")
                 result.failures.append(f"{name}: run {number} was given up, and there were no more of it: {error}.")
                 del left[name]
