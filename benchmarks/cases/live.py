@@ -104,8 +104,8 @@ def many(options: Options) -> Result:
             jobs[name] = partial(_many, options, count, name, copier)
         rounds(result, options.runs, jobs)
     result.notes.append(
-        "Each run has brokers of its own, that have just started. With 10,000 partitions the topics are created for MirrorMaker 2 "
-        "before it starts: it would create all of them by one request, which a controller refuses."
+        "Each run has brokers of its own, that have just started. With 10,000 partitions the topics are created for "
+        "MirrorMaker 2 before it starts: it would create all of them by one request, which a controller refuses."
     )
     return result
 

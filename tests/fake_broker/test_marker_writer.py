@@ -1,6 +1,7 @@
 """Filling gaps at a broker whose answers are late, lost or make no sense: only the log end says that a marker is there."""
 
 import asyncio
+import gc
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -127,12 +128,16 @@ def log(broker: FakeBroker) -> Iterator[Log]:
 @pytest.fixture
 async def running(log: Log, cluster: Cluster) -> AsyncIterator[Running]:
     await cluster.metadata([TOPIC])
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     made = Running(cluster)
     task = asyncio.ensure_future(made.writer.run())
     yield made
     assert not task.done(), "a writer comes back from every fault"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    gc.collect()
+    assert not unheard, "every error is taken up"
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:

@@ -109,7 +109,8 @@ class MarkerWriter(BrokerOutlet):
     ) -> None:
         self._wake.set()
         sent = [(filling.cursor, filling.generation) for filling in fillings]
-        if any(future.cancelled() or future.exception() is not None for future in (marked, asked)):
+        lost = [future.cancelled() or future.exception() is not None for future in (marked, asked)]
+        if any(lost):
             self._lose(sent)
             return
         keys = [filling.cursor.key for filling in fillings]
