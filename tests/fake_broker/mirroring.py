@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kafka.protocol.consumer.fetch import FetchRequest, FetchResponse
+from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 from kafka.protocol.producer.produce import ProduceRequest, ProduceResponse
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -124,3 +125,26 @@ def produce_answer(request: Request, base_offsets: dict[int, int], error: int = 
     return b"\0" + bytes(
         ProduceResponse(responses=topics, throttle_time_ms=throttle_ms).encode(version=request.version)
     )
+
+
+def offsets_answer(request: Request, offsets: dict[int, int], error: int = 0) -> bytes:
+    """What a broker answers to ListOffsets that has these offsets by partition; 0 where nothing is said."""
+    asked = ListOffsetsRequest.decode(request.body, version=request.version)
+    topic = ListOffsetsResponse.ListOffsetsTopicResponse
+    topics = [
+        topic(
+            name=entry.name,
+            partitions=[
+                topic.ListOffsetsPartitionResponse(
+                    partition_index=p.partition_index,
+                    error_code=error,
+                    timestamp=-1,
+                    offset=offsets.get(p.partition_index, 0),
+                    leader_epoch=-1,
+                )
+                for p in entry.partitions
+            ],
+        )
+        for entry in asked.topics
+    ]
+    return b"\0" + bytes(ListOffsetsResponse(throttle_time_ms=0, topics=topics).encode(version=request.version))

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
 
 from clusterlink_engine.errors import ClusterUnavailableError, KafkaError, ProtocolViolationError, WrongClusterError
 from clusterlink_engine.mirror.partition import ProbeResult, Producer
@@ -36,7 +35,7 @@ from tests.fake_broker.broker import (
     frame,
     sending,
 )
-from tests.fake_broker.mirroring import batch, cursor, fetch_answer, source_of
+from tests.fake_broker.mirroring import batch, cursor, fetch_answer, offsets_answer, source_of
 from tests.support.waiting import wait_until_async
 
 _PATIENCE = 20.0
@@ -224,22 +223,7 @@ async def test_records_of_the_mirror_are_deleted_only_if_the_source_says_twice_t
     broker: FakeBroker, running: Running, said: int, expected: int | None
 ) -> None:
     async def starts(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
-        asked = ListOffsetsRequest.decode(request.body, version=request.version)
-        topic = ListOffsetsResponse.ListOffsetsTopicResponse
-        topics = [
-            topic(
-                name=entry.name,
-                partitions=[
-                    topic.ListOffsetsPartitionResponse(
-                        partition_index=p.partition_index, error_code=0, timestamp=-1, offset=said, leader_epoch=-1
-                    )
-                    for p in entry.partitions
-                ],
-            )
-            for entry in asked.topics
-        ]
-        answer = ListOffsetsResponse(throttle_time_ms=0, topics=topics)
-        writer.write(frame(request.correlation, b"\0" + bytes(answer.encode(version=request.version))))
+        writer.write(frame(request.correlation, offsets_answer(request, {0: said})))
 
     broker.handlers[LIST_OFFSETS] = starts
     core = running.cursor.core

@@ -6,7 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, ListOffsetsResponse
+from kafka.protocol.consumer.offsets import ListOffsetsRequest
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 from kafka.record.util import calc_crc32c
 
@@ -18,7 +18,7 @@ from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
 from tests.fake_broker.broker import LIST_OFFSETS, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
-from tests.fake_broker.mirroring import batch, cursor
+from tests.fake_broker.mirroring import batch, cursor, offsets_answer
 from tests.support.waiting import wait_until_async
 
 MARKERS = 27
@@ -45,7 +45,7 @@ class Log:
         writer.write(frame(request.correlation, marked_answer(request, self.error)))
 
     async def list_ends(self, _: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(frame(request.correlation, ends_answer(request, self.ends)))
+        writer.write(frame(request.correlation, offsets_answer(request, self.ends)))
 
 
 def marked(request: Request) -> Partitions:
@@ -63,28 +63,6 @@ def marked_answer(request: Request, error: int = 0) -> bytes:
         markers=[result(producer_id=7, topics=[topic(name=f"mirror-{TOPIC}", partitions=partitions)])]
     )
     return b"\0" + bytes(answer.encode(version=request.version))
-
-
-def ends_answer(request: Request, ends: dict[int, int], error: int = 0) -> bytes:
-    asked = ListOffsetsRequest.decode(request.body, version=request.version)
-    topic = ListOffsetsResponse.ListOffsetsTopicResponse
-    topics = [
-        topic(
-            name=entry.name,
-            partitions=[
-                topic.ListOffsetsPartitionResponse(
-                    partition_index=p.partition_index,
-                    error_code=error,
-                    timestamp=-1,
-                    offset=ends.get(p.partition_index, 0),
-                    leader_epoch=0,
-                )
-                for p in entry.partitions
-            ],
-        )
-        for entry in asked.topics
-    ]
-    return b"\0" + bytes(ListOffsetsResponse(throttle_time_ms=0, topics=topics).encode(version=request.version))
 
 
 class Running:
@@ -194,7 +172,7 @@ async def test_the_log_end_is_asked_for_right_behind_the_markers(
         (LIST_OFFSETS, sending(lambda _: b"", then_close=True)),
         (LIST_OFFSETS, answering(b"\0" * 6)),
         (LIST_OFFSETS, answering(b"\xff" * 40)),
-        (LIST_OFFSETS, sending(lambda request: frame(request.correlation + 1, ends_answer(request, {0: 1})))),
+        (LIST_OFFSETS, sending(lambda request: frame(request.correlation + 1, offsets_answer(request, {0: 1})))),
     ],
 )
 async def test_a_gap_without_an_answer_is_in_doubt(
@@ -218,7 +196,7 @@ async def test_a_gap_without_an_answer_is_in_doubt(
 @pytest.mark.parametrize("end", [0, 1, 3])
 async def test_a_good_answer_proves_nothing(broker: FakeBroker, log: Log, running: Running, end: int) -> None:
     async def elsewhere(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(frame(request.correlation, ends_answer(request, {0: end})))
+        writer.write(frame(request.correlation, offsets_answer(request, {0: end})))
 
     broker.handlers[LIST_OFFSETS] = elsewhere
     gap = await running.begin(0, 2)
@@ -234,7 +212,7 @@ async def test_a_refusal_is_in_doubt(broker: FakeBroker, log: Log, running: Runn
     """That others of the same answer were good does not change it; and the connection stays."""
 
     async def refused(_: FakeBroker, request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(frame(request.correlation, ends_answer(request, log.ends, Code.NOT_LEADER_OR_FOLLOWER)))
+        writer.write(frame(request.correlation, offsets_answer(request, log.ends, Code.NOT_LEADER_OR_FOLLOWER)))
 
     if key == MARKERS:
         log.error = Code.CLUSTER_AUTHORIZATION_FAILED
