@@ -111,7 +111,7 @@ def many(options: Options) -> Result:
 
 
 def _many(options: Options, count: int, name: str, copier: Copier) -> Rows:
-    """Measures with clusters of its own: a broker is busy for minutes with the removal of 10,000 partitions."""
+    """Measures with clusters of its own: in those of another run new topics could not be used for more than a minute."""
     topics = {f"many-{number}": count // _TOPICS for number in range(_TOPICS)}
     arguments = {"rate": count, "seconds": options.seconds, "value_bytes": _VALUE_BYTES}
     with pair.running(options.kafka, settings=_MANY) as clusters:

@@ -5,6 +5,7 @@ import random
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,17 +37,11 @@ from tests.fake_broker.broker import (
     sending,
 )
 from tests.fake_broker.mirroring import batch, cursor, fetch_answer, offsets_answer, source_of
-from tests.support.waiting import wait_until_async
+from tests.support import waiting
 
 _PATIENCE = 20.0
+until = partial(waiting.until, deadline=_PATIENCE)
 _LIMIT = 1 << 24
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async def asked() -> bool:
-        return condition()
-
-    await wait_until_async(asked, _PATIENCE, what)
 
 
 # Addresses and clusters.

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from kafka.protocol.consumer.offsets import ListOffsetsRequest
@@ -19,11 +19,10 @@ from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
 from tests.fake_broker.broker import LIST_OFFSETS, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import batch, cursor, offsets_answer
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import until
 
 MARKERS = 27
 _ABORTING = 9
-_PATIENCE = 10.0
 
 Partitions = list[int]
 
@@ -116,13 +115,6 @@ async def running(log: Log, cluster: Cluster) -> AsyncIterator[Running]:
     await asyncio.gather(task, return_exceptions=True)
     gc.collect()
     assert not unheard, "every error is taken up"
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async def asked() -> bool:
-        return condition()
-
-    await wait_until_async(asked, _PATIENCE, what)
 
 
 def asked(broker: FakeBroker) -> list[tuple[int, Partitions]]:

@@ -1,7 +1,7 @@
 """Writing to a broker whose answers are lost or make no sense: what was sent is in doubt, and nothing more is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,9 +15,8 @@ from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
 from tests.fake_broker.broker import NODE, PRODUCE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import PRODUCER_ID, batch, cursor, produce_answer, produced
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import until
 
-_PATIENCE = 10.0
 _LIMIT = 1 << 20
 
 
@@ -53,13 +52,6 @@ async def running(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIter
     assert not task.done(), "a sink comes back from every fault"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async def asked() -> bool:
-        return condition()
-
-    await wait_until_async(asked, _PATIENCE, what)
 
 
 def in_order(start: int = 0) -> Handler:

@@ -1,7 +1,7 @@
 """Fetching from a broker that sends damage: nothing of it is used, the others go on, and it ends when the broker is well."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,9 +15,8 @@ from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.wire.cluster import Cluster
 from tests.fake_broker.broker import FETCH, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
 from tests.fake_broker.mirroring import batch, cursor, fetch_answer, source_of
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import until
 
-_PATIENCE = 10.0
 _LIMIT = 1 << 20
 
 
@@ -48,13 +47,6 @@ async def running(cluster: Cluster) -> AsyncIterator[Running]:
     assert not task.done(), "a source comes back from every fault"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    async def asked() -> bool:
-        return condition()
-
-    await wait_until_async(asked, _PATIENCE, what)
 
 
 def good(_: int, offset: int) -> bytes:

@@ -20,7 +20,7 @@ from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.produce import Acknowledgement
 from tests.fake_broker.broker import FETCH, NODE, TOPIC, TOPIC_ID, FakeBroker, Request, frame
 from tests.fake_broker.mirroring import batch, cursor
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import until
 
 _LIMIT = 1 << 20
 _ENDS = {"high_watermark": 1000, "last_stable_offset": 1000, "log_start_offset": 0}
@@ -111,13 +111,6 @@ async def running(cluster: Cluster, sessions: SessionBroker) -> AsyncIterator[Ru
     assert not task.done(), "a source comes back from every fault"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Any, what: str) -> None:
-    async def asked() -> bool:
-        return bool(condition())
-
-    await wait_until_async(asked, 10.0, what)
 
 
 def offsets(running: Running) -> list[int]:

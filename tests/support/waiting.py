@@ -48,6 +48,15 @@ async def wait_until_async(condition: Callable[[], Awaitable[T]], deadline: floa
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
+async def until(condition: Callable[[], object], what: str, deadline: float = 10.0) -> None:
+    """Lets other tasks work until a condition of this process is true."""
+
+    async def asked() -> object:
+        return condition()
+
+    await wait_until_async(asked, deadline, what)
+
+
 def _message(what: str, deadline: float, answer: object, trouble: Exception | None) -> str:
     last = f"error {trouble!r}" if trouble is not None else f"answer {answer!r}"
     return f"waited {deadline:g} s for {what}; the last {last}"

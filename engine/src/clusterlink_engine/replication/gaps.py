@@ -115,7 +115,7 @@ class MarkerWriter(BrokerOutlet):
             return
         keys = [filling.cursor.key for filling in fillings]
         try:
-            codes, ends = wire.decode(marked.result(), keys), logs.read_log_ends(connection, asked.result(), keys)
+            codes, ends = wire.decode(marked.result(), keys), logs.read_offsets(connection, asked.result(), keys)
         except Exception as error:
             log.warning("%s", connection.violated(f"answered WriteTxnMarkers with what cannot be used ({error!r})"))
             self._lose(sent)

@@ -112,7 +112,7 @@ async def _list_offsets(
     connection = await cluster.controlled(node)
     await connection.drain()
     view = await _ask_offsets(connection, partitions, timestamp, replica_id, isolation)
-    return _read_offsets(connection, view, partitions)
+    return read_offsets(connection, view, partitions)
 
 
 def ask_log_ends(
@@ -120,17 +120,6 @@ def ask_log_ends(
 ) -> asyncio.Future[memoryview]:
     """Asks for what `log_ends` answers, at once and over a connection to the leader; see `Connection.send`."""
     return _ask_offsets(connection, partitions, _LATEST, _AS_LEADER_ONLY, fetch.READ_UNCOMMITTED, timeout)
-
-
-def read_log_ends(
-    connection: Connection, answer: memoryview, partitions: Collection[TopicPartition]
-) -> dict[TopicPartition, LogEnd]:
-    """Answers what came of `ask_log_ends`.
-
-    Raises:
-        ProtocolViolationError: It cannot be decoded, or misses one of the partitions.
-    """
-    return _read_offsets(connection, answer, partitions)
 
 
 def _ask_offsets(
@@ -149,9 +138,14 @@ def _ask_offsets(
     return connection.send(list_offsets.API_KEY, version, [body], flexible=flexible, timeout=timeout)
 
 
-def _read_offsets(
+def read_offsets(
     connection: Connection, answer: memoryview, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, LogEnd]:
+    """Answers what a broker found, as by `ask_log_ends`.
+
+    Raises:
+        ProtocolViolationError: It cannot be decoded, or misses one of the partitions.
+    """
     version = choose_version(connection, list_offsets.API_KEY, list_offsets.LOWEST, list_offsets.HIGHEST)
     try:
         found = list_offsets.decode(version, answer, len(partitions))
