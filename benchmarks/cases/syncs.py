@@ -11,6 +11,7 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -73,15 +74,14 @@ class _Syncs:
             writing.one_each(self._clusters.source.bootstrap_servers, topics, b"x")
         mirror(self._api, self._clusters.places, topics)
         self._clusters.wait_equal(topics, _SECONDS)
-        # The topic of the groups' offsets is made by the first commit, and its coordinator is not there at once.
-        first = ConsumerGroupTopicPartitions("local", [TopicPartition(_TOPIC, 0, 0)])
-        self._destination.alter_consumer_group_offsets([first])["local"].result(_SECONDS)
+        # The topic of the groups' offsets is made by the first commit, and its coordinators are not there at once.
+        _commit(self._destination, ConsumerGroupTopicPartitions("local", [TopicPartition(_TOPIC, 0, 0)]))
 
     def offsets(self) -> Rows:
         """Seconds of a round after all groups moved, of the next, in which none had, and of the engine's processor."""
         self._moves += 1
         for group in self._groups:
-            self._source.alter_consumer_group_offsets([self._places(group)])[group].result(_SECONDS)
+            _commit(self._source, self._places(group))
         before = measuring.usage(self._clusters, self._pid)
         moved, still = self._rounds()
         cpu = (measuring.usage(self._clusters, self._pid) - before).copier
@@ -184,3 +184,13 @@ class _Syncs:
         found = re.search(rf'^clusterlink_task_{name}\{{.*task="{task}".*\}} (\S+)$', text, re.MULTILINE)
         assert found is not None, f"there is no metric of {task}"
         return float(found[1])
+
+
+def _commit(admin: AdminClient, places: ConsumerGroupTopicPartitions) -> None:
+    """Puts a group somewhere, as soon as its coordinator is there: what it refuses is said of each partition alone."""
+
+    def is_done() -> bool:
+        answer = admin.alter_consumer_group_offsets([places])[places.group_id].result(_SECONDS)
+        return not any(place.error for place in answer.topic_partitions or [])
+
+    wait(is_done, f"{places.group_id} is committed", _SECONDS)

@@ -180,6 +180,9 @@ def test_drift_is_found_by_the_commands_of_ci(terraform: Terraform, engine: Real
     terraform.apply(*given)
     assert check().returncode == 0
     assert check("-var=engine_endpoint=127.0.0.1:9").returncode == 1
+    secured = check("-var=engine_tls={}")  # which this engine does not speak
+    assert secured.returncode == 1
+    assert "No secure connection to the engine" in secured.stdout + secured.stderr
     _destroy(terraform, given)
 
 

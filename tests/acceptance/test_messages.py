@@ -369,6 +369,15 @@ def _(s: Scene) -> None:
             s.terraform.apply()
 
 
+@scene("A topic that is deleted with its mirror, since it is not finished")
+def _(s: Scene) -> None:
+    s.engine.create_source_topic("orders")
+    s.make(link() + mirror(link_name="clusterlink_link.x.name"))
+    s.engine.topics["orders"].state = v1.MIRROR_TOPIC_STATE_SEEDING
+    s.write(link())
+    s.show("plan")
+
+
 @scene("A link whose mirror topics are failed over when it is destroyed")
 def _(s: Scene) -> None:
     s.make(link('on_destroy = "FAILOVER"\n  timeouts = { delete = "1s" }'))

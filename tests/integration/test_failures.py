@@ -26,6 +26,11 @@ def _assert_fails(engine: EngineProcess, topic: str, error: str, message: str) -
         engine.kill()
         engine.start()
         assert engine.state(topic) == "FAILED"
+        wait_until(lambda: _tells_of_failure(engine, topic), 30, "the metrics to tell of it")
+
+
+def _tells_of_failure(engine: EngineProcess, topic: str) -> bool:
+    return bool(re.search(rf'clusterlink_mirror_failed\{{[^}}]*topic="{topic}"\}} 1.0', engine.metrics()))
 
 
 def test_a_foreign_write_to_an_idle_mirror(

@@ -12,6 +12,7 @@ terraform {
 
 provider "clusterlink" {
   endpoint = var.engine_endpoint
+  tls      = var.engine_tls
 }
 
 resource "clusterlink_link" "primary" {

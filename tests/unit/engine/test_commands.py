@@ -211,6 +211,19 @@ def test_a_topic_is_only_deleted_with_its_mirror_if_somebody_agrees(
     assert engine.disposals == {"orders": v1.TOPIC_DISPOSAL_DELETE_TOPIC}
 
 
+@pytest.mark.parametrize("state", ["CREATING", "SEEDING"])
+def test_one_that_is_not_finished_takes_its_topic_along_only_if_somebody_agrees(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    engine.topics["orders"].state = v1.MirrorTopicState.Value(f"MIRROR_TOPIC_STATE_{state}")
+    no_terminal(monkeypatch)
+    assert run("mirror", "delete", "orders") == 2
+    assert f"is deleted with its data: it is {state} and not what its source is." in capsys.readouterr().err
+    assert not engine.disposals
+    assert run("mirror", "delete", "orders", "--yes") == 0
+    assert engine.disposals == {"orders": v1.TOPIC_DISPOSAL_KEEP_TOPIC}
+
+
 CREATE = ("link", "create", "new", "--remote-bootstrap-server", "b:9092", "--username", "u")
 SASL = ("--config", "security.protocol=SASL_PLAINTEXT,sasl.mechanism=PLAIN")
 

@@ -19,6 +19,9 @@ from clusterlink_proto import v1
 
 EXIT_FAILURE = 1
 
+# In these a mirror topic that is deleted takes its topic along, which nobody may see yet.
+_UNFINISHED = (v1.MIRROR_TOPIC_STATE_CREATING, v1.MIRROR_TOPIC_STATE_SEEDING)
+
 
 def add(mirror: Any) -> None:
     """Adds the commands."""
@@ -36,7 +39,7 @@ def add(mirror: Any) -> None:
     create.add_argument("--replication-factor", type=int, default=0, metavar="N", help="default: the cluster's")
     add_properties(create, "settings that the link does not sync")
     create.add_argument("--dry-run", action="store_true", help="only check")
-    delete = verb(mirror, "delete", "forget a mirror topic: the topic and its data stay", _delete)
+    delete = verb(mirror, "delete", "forget a mirror topic: the topic and its data stay, if it is finished", _delete)
     add_name(delete)
     delete.add_argument("--delete-topic", action="store_true", help="delete the topic and its data too; asks before")
     add_question(delete)
@@ -129,11 +132,16 @@ def _create(channel: grpc.Channel, options: argparse.Namespace) -> int:
 
 
 def _delete(channel: grpc.Channel, options: argparse.Namespace) -> int:
-    disposal = v1.TOPIC_DISPOSAL_KEEP_TOPIC
-    if options.delete_topic:
-        disposal = v1.TOPIC_DISPOSAL_DELETE_TOPIC
-        where = "remote" if get(channel, options).direction == v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE else "local"
-        if not is_confirmed(options, f"The topic of {options.name} on the {where} cluster is deleted with its data."):
+    disposal = v1.TOPIC_DISPOSAL_DELETE_TOPIC if options.delete_topic else v1.TOPIC_DISPOSAL_KEEP_TOPIC
+    mirror = get(channel, options)
+    is_unfinished = mirror.state in _UNFINISHED
+    if options.delete_topic or is_unfinished:
+        where = "remote" if mirror.direction == v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE else "local"
+        why = (
+            f": it is {name_of(v1.MirrorTopicState, mirror.state)} and not what its source is" if is_unfinished else ""
+        )
+        question = f"The topic of {options.name} on the {where} cluster is deleted with its data{why}."
+        if not is_confirmed(options, question):
             return EXIT_FAILURE
     request = v1.DeleteMirrorTopicRequest(name=options.name, link=options.link, topic_disposal=disposal)
     answer: v1.DeleteMirrorTopicResponse = mirrors(channel).DeleteMirrorTopic(request, timeout=CALL_SECONDS)

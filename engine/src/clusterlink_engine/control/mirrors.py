@@ -158,7 +158,7 @@ class MirrorTopics:
     async def delete(self, name: str, link: str, disposal: TopicDisposal) -> None:
         """Ends a mirror: detaches the topic, or deletes it; forgets one that is STOPPED, unless its data is to go too.
 
-        A topic whose creation was never finished is deleted in any case: there is nothing to keep.
+        A topic that is being created or seeded is deleted in any case: it holds what nobody may see.
 
         Raises:
             NotFoundError: There is no such mirror topic.

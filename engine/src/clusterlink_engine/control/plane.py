@@ -267,6 +267,16 @@ class Plane:
         """Answers the status of all partitions that the process has."""
         return {cursor.key: status_of(cursor) for cursor in self._all_cursors()}
 
+    def failed(self) -> list[Key]:
+        """Answers the partitions of its shards that have failed for good, whoever saw it; none of what is a mirror no more."""
+        return [
+            (mirror.name, index)
+            for mirror in self.view.mirrors.values()
+            if mirror.phase is not Phase.STOPPED
+            for index in self.view.failures(mirror)
+            if shard_of(mirror.name, index) in self._tenures
+        ]
+
     def partitions(self) -> set[Key]:
         """Answers the partitions that the process has something of."""
         return {cursor.key for cursor in self._all_cursors()}

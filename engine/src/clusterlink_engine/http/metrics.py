@@ -131,7 +131,11 @@ def _partitions(plane: Plane, view: View) -> Iterator[Metric]:
         "Offsets that the source deleted before they were mirrored.",
         labels=_PARTITION,
     )
-    for (topic, index), status in plane.statuses().items():
+    statuses = plane.statuses()
+    for topic, index in plane.failed():  # from the state: whoever has the partition now may never have looked at it
+        if (topic, index) not in statuses:
+            failed.add_metric([view.mirrors[topic].link, topic, str(index)], 1)
+    for (topic, index), status in statuses.items():
         mirror = view.mirrors.get(topic)
         if mirror is None:
             continue

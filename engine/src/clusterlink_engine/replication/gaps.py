@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
 
-# Requests for markers that are in flight: while a broker works on one, the next is on its way, and takes more partitions along.
-_ROUNDS = 2
-
 _TRANSACTION_PARTITIONS = 200
 _MARKER_SECONDS = 10.0
 _MARKER_POLL_SECONDS = 0.002
@@ -58,6 +55,9 @@ class MarkerWriter(BrokerOutlet):
 
     Each request for markers has one for the log ends right behind it: an answer is one for all markers of a partition, and so
     proves nothing, but the log end does. A broker begins with the second when it has answered the first.
+
+    No markers are sent before those of the last round are answered, which may take until a replica has followed: the broker would
+    not read them, and so might write them long after a partition was given up and looked at, beside those that follow.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MarkerWriter(BrokerOutlet):
             on_moved: Called when the broker may not be the leader any more.
             on_forbidden: Called when the cluster refuses markers for want of a right.
         """
-        super().__init__(cluster, node, timeout, on_moved, most_pending=2 * _ROUNDS - 1)
+        super().__init__(cluster, node, timeout, on_moved, most_pending=1)
         self._on_forbidden = on_forbidden
 
     def _send(self, connection: Connection) -> None:

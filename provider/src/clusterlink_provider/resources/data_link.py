@@ -24,7 +24,7 @@ _ERROR: Final = {
     "message": computed("What is wrong, in a sentence.", cty.STRING),
 }
 _TASK: Final = {
-    "name": computed("What is kept in step, such as `consumer-offset-sync`.", cty.STRING),
+    "name": computed("What is kept in step, such as `ConsumerOffsetSync`.", cty.STRING),
     "state": computed(
         "`ACTIVE`, `IN_ERROR`, `NOT_CONFIGURED`, `LINK_PAUSED`, `LINK_UNAVAILABLE` or `LINK_FAILED`.", cty.STRING
     ),

@@ -22,6 +22,9 @@ from clusterlink_provider.resources.session import Session
 _CHECK_SECONDS: Final = 3.0
 _PENDING: Final = "PENDING_STOPPED"
 
+# In these a mirror topic that is deleted takes its topic along, which nobody may see yet.
+_UNFINISHED: Final = frozenset({"CREATING", "SEEDING"})
+
 WAY_BACK: Final = (
     "Terraform never makes it a mirror topic again; on a BIDIRECTIONAL link `clusterlink mirror truncate-and-restore` makes "
     "the other topic its mirror."
@@ -53,6 +56,12 @@ def _check_destroy(context: PlanContext[Session], prior: Object) -> None:
     """Says whose data a destroy deletes, and what the engine will not delete."""
     disposal = prior.get("on_destroy")
     if disposal == "KEEP_TOPIC":
+        if prior.get("observed_status") in _UNFINISHED:
+            context.diagnostics.warning(
+                "A topic that is not finished is deleted",
+                f"{prior['id']} is {prior['observed_status']}: its topic is not yet what its source is, so it is deleted with "
+                'it (on_destroy = "KEEP_TOPIC" keeps finished ones).',
+            )
         return
     is_reversed, is_final = prior.get("direction") == REVERSED, prior.get("status") in FINAL
     topic = f"the topic {prior['source_topic']} on the remote cluster" if is_reversed else f"the topic {prior['name']}"

@@ -67,7 +67,8 @@ SCHEMA = Schema(
             validators=(checks.no_null_values,),
         ),
         "on_destroy": Attribute(
-            description="What destroy does with the topic. Default `KEEP_TOPIC`: detaches it and keeps its data; "
+            description="What destroy does with the topic. Default `KEEP_TOPIC`: detaches it and keeps its data (one that is "
+            "still `CREATING` or `SEEDING` is deleted: it is not yet what its source is); "
             "`DELETE_TOPIC` deletes both, but refuses to once it is `PROMOTED` or `FAILED_OVER`, since others may have written "
             "to it; `DELETE_TOPIC_WITH_DATA` deletes both even then. Of a reversed mirror topic that is the topic on the "
             "remote cluster. A change touches nothing.",

@@ -313,7 +313,9 @@ class _TopicDisposalEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     TOPIC_DISPOSAL_UNSPECIFIED: _TopicDisposal.ValueType  # 0
     TOPIC_DISPOSAL_KEEP_TOPIC: _TopicDisposal.ValueType  # 1
-    """The topic and its data stay; the engine remembers where it stopped."""
+    """The topic and its data stay; the engine remembers where it stopped. A topic that is CREATING or SEEDING is deleted: it is
+    not yet what its source is.
+    """
     TOPIC_DISPOSAL_DELETE_TOPIC: _TopicDisposal.ValueType  # 2
     """The topic is deleted, by its id. Refused for a STOPPED mirror topic: others may have written to its topic."""
     TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA: _TopicDisposal.ValueType  # 3
@@ -323,7 +325,9 @@ class TopicDisposal(_TopicDisposal, metaclass=_TopicDisposalEnumTypeWrapper): ..
 
 TOPIC_DISPOSAL_UNSPECIFIED: TopicDisposal.ValueType  # 0
 TOPIC_DISPOSAL_KEEP_TOPIC: TopicDisposal.ValueType  # 1
-"""The topic and its data stay; the engine remembers where it stopped."""
+"""The topic and its data stay; the engine remembers where it stopped. A topic that is CREATING or SEEDING is deleted: it is
+not yet what its source is.
+"""
 TOPIC_DISPOSAL_DELETE_TOPIC: TopicDisposal.ValueType  # 2
 """The topic is deleted, by its id. Refused for a STOPPED mirror topic: others may have written to its topic."""
 TOPIC_DISPOSAL_DELETE_TOPIC_WITH_DATA: TopicDisposal.ValueType  # 3
