@@ -57,7 +57,7 @@ def cursor(index: int, *, merges: bool = False, compiled: bool = True) -> Cursor
 
 
 def fetch_answer(request: Request, records: Records, **ends: int) -> bytes:
-    """What a source with these records answers; the ends of its logs may be others than usual."""
+    """What a source with these records answers; the ends of its logs, and its error code, may be others than usual."""
     asked = FetchRequest.decode(request.body, version=request.version)
     topic = FetchResponse.FetchableTopicResponse
     topics = [
@@ -67,8 +67,13 @@ def fetch_answer(request: Request, records: Records, **ends: int) -> bytes:
             partitions=[
                 topic.PartitionData(
                     partition_index=p.partition,
-                    error_code=0,
-                    **{"high_watermark": 1000, "last_stable_offset": 1000, "log_start_offset": 0, **ends},
+                    **{
+                        "error_code": 0,
+                        "high_watermark": 1000,
+                        "last_stable_offset": 1000,
+                        "log_start_offset": 0,
+                        **ends,
+                    },
                     aborted_transactions=None,
                     preferred_read_replica=-1,
                     records=bytes(records(p.partition, p.fetch_offset)),

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from kafka.protocol.consumer.fetch import FetchResponse
 
 from clusterlink_engine.errors import ClusterUnavailableError, KafkaError, ProtocolViolationError, WrongClusterError
 from clusterlink_engine.mirror.partition import ProbeResult, Producer
@@ -19,7 +20,7 @@ from clusterlink_engine.replication.metadata import MetadataWatch
 from clusterlink_engine.replication.source import Source
 from clusterlink_engine.replication.throttle import Bucket, Throttle
 from clusterlink_engine.tasks import Backoff
-from clusterlink_engine.wire import logs, records
+from clusterlink_engine.wire import fetch, logs, records
 from clusterlink_engine.wire.batch import crc32c
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
@@ -231,6 +232,38 @@ async def test_records_of_the_mirror_are_deleted_only_if_the_source_says_twice_t
     assert running.cursor.trim_to == expected
 
 
+@pytest.mark.parametrize(("each", "is_refused"), [(1, False), (2, True)])
+def test_aborted_transactions_of_all_partitions_are_bounded_together(
+    monkeypatch: pytest.MonkeyPatch, each: int, is_refused: bool
+) -> None:
+    """Many partitions with as many as one may have would keep the process from its heartbeats."""
+    monkeypatch.setattr(fetch, "_MOST_ABORTED", 3)
+    topic = FetchResponse.FetchableTopicResponse
+    aborted = [topic.PartitionData.AbortedTransaction(producer_id=9, first_offset=5)] * each
+    partitions = [
+        topic.PartitionData(
+            partition_index=index,
+            error_code=0,
+            high_watermark=9,
+            last_stable_offset=9,
+            log_start_offset=0,
+            aborted_transactions=aborted,
+            preferred_read_replica=-1,
+            records=b"",
+        )
+        for index in range(2)
+    ]
+    answer = FetchResponse(
+        throttle_time_ms=0, error_code=0, session_id=0, responses=[topic(topic=TOPIC, partitions=partitions)]
+    )
+    body = memoryview(b"\0" + bytes(answer.encode(version=12)))
+    if is_refused:
+        with pytest.raises(ValueError, match="more aborted transactions"):
+            fetch.decode(12, body, 2)
+    else:
+        assert [entry.aborted for entry in fetch.decode(12, body, 2).partitions] == [[(9, 5)]] * 2
+
+
 async def test_two_batches_at_one_offset_are_damage(broker: FakeBroker, running: Running) -> None:
     """The first would be taken for the second one."""
     broker.handlers[FETCH] = fetched({}, bytes(batch(0, 1)) + bytes(batch(0, 3)))
@@ -279,6 +312,40 @@ async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted
     target.probe_done()
     broker.handlers[FETCH] = fetched({}, with_hole(2000))
     await until(lambda: len(target._queue) == 2, "the runs and the gap")
+
+
+async def test_a_source_that_ends_while_much_is_encoded_leaves_nothing_out(
+    broker: FakeBroker, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its broker is not among those of the metadata any more: another one goes on where the mirror is."""
+    await cluster.metadata([TOPIC])
+    began, release, real = threading.Event(), threading.Event(), records.recode
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert release.wait(_PATIENCE)
+        return real(*arguments)
+
+    monkeypatch.setattr(records, "recode", slow)
+    broker.handlers[FETCH] = fetched({}, with_hole(2000))
+    made = Running(cluster)
+    task = asyncio.ensure_future(made.source.run())
+    target = made.cursor
+    try:
+        await until(began.is_set, "the encoding to begin")
+        assert target.core.fetch_offset == 2001
+        made.source.remove(target)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    finally:
+        release.set()
+        task.cancel()
+    assert not target._queue
+    assert not target.may_fetch(asyncio.get_running_loop().time())
+    assert target.wanted_probe is not None
+    target.apply(target.core.probed(ProbeResult(0, 0, 0, None, None, True)))
+    target.probe_done()
+    assert target.core.fetch_offset == 0
 
 
 async def test_a_bomb_of_records_is_not_decoded(broker: FakeBroker, running: Running) -> None:

@@ -247,6 +247,9 @@ class Cursor:
         self._planning = True
         try:
             await self._queue_pieces(pieces, {batch.header.base_offset: batch for batch in batches}, part)
+        except BaseException:  # the source is there no more: what is not queued would be missing before what comes next
+            self.apply(core.look_again())
+            raise
         finally:
             self._planning = False
             self._tell_source()
@@ -254,10 +257,9 @@ class Cursor:
         if core.failure is None:
             self.settled.set()
         self.offer()
-        if cut.found > _MANY_BATCHES:
-            await asyncio.sleep(
-                0
-            )  # an answer has many partitions: heartbeats, and what is ready to be sent, cannot wait
+        if cut.found + len(answer.aborted) > _MANY_BATCHES:
+            # An answer has many partitions: heartbeats, and what is ready to be sent, cannot wait.
+            await asyncio.sleep(0)
 
     def fetch_failed(self, code: int) -> None:
         """A fetch was refused for this partition: it is left out for a while."""

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 _REQUEST_MARKERS = 1000
 _PARTITION_MARKERS = 500
 
+# Of an answer, with a name and a code for each marker.
+_MOST_ANSWER_BYTES = 1024 * 1024
+
 _TRANSACTION_PARTITIONS = 200
 _MARKER_SECONDS = 10.0
 _MARKER_POLL_SECONDS = 0.002
@@ -56,8 +59,8 @@ class MarkerWriter(BrokerOutlet):
     Each request for markers has one for the log ends right behind it: an answer is one for all markers of a partition, and so
     proves nothing, but the log end does. A broker begins with the second when it has answered the first.
 
-    No markers are sent before those of the last round are answered, which may take until a replica has followed: the broker would
-    not read them, and so might write them long after a partition was given up and looked at, beside those that follow.
+    No markers are sent before those of the last round are answered, which may take until a replica has followed: the broker
+    would not read them, and so might write them long after a partition was given up and looked at, beside those that follow.
     """
 
     def __init__(
@@ -96,7 +99,9 @@ class MarkerWriter(BrokerOutlet):
         if not fillings:
             return
         body = wire.encode(_markers(fillings))
-        marked = connection.send(wire.API_KEY, version, [body], flexible=True, timeout=self._timeout)
+        marked = connection.send(
+            wire.API_KEY, version, [body], flexible=True, most=_MOST_ANSWER_BYTES, timeout=self._timeout
+        )
         ends = logs.ask_log_ends(connection, [filling.cursor.key for filling in fillings], timeout=self._timeout)
         ends.add_done_callback(partial(self._answered, connection, fillings, marked))
 

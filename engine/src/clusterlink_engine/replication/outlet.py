@@ -98,6 +98,7 @@ class BrokerOutlet(Outlet, ABC):
             except KafkaError as error:
                 log.warning("writing to broker %d of the %s cluster: %s", self.node, self._cluster.side, error)
                 self.on_moved()
+                self._wake.clear()  # whoever is ready after this wakes it again
                 self._lose_all()
                 await self._backoff.wait()
 

@@ -174,7 +174,11 @@ class Prober:
         for cursor, result in readings:
             if cursor.wanted_probe is None or not cursor.core.may_probe:
                 continue  # stopped meanwhile
-            action = cursor.core.probed(result._replace(last_batch=batches.get(cursor.key)))
+            last_batch = batches.get(cursor.key)
+            if isinstance(last_batch, int):
+                self._refused(cursor, last_batch)
+                continue
+            action = cursor.core.probed(result._replace(last_batch=last_batch))
             if cursor.core.phase is Phase.COPYING:
                 cursor.probe_done()
             cursor.apply(action)

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 # A request ends when it has this many bytes; more only cost latency, and a broker's limit is 100 MB.
 _REQUEST_BYTES = 4 * 1024 * 1024
 
+# Of an answer, which may have a sentence about each record that is refused.
+_MOST_ANSWER_BYTES = 8 * 1024 * 1024
+
 
 class Sink(BrokerOutlet):
     """The produce loop of one connection to a broker.
@@ -57,7 +60,10 @@ class Sink(BrokerOutlet):
         entries.sort(key=lambda entry: entry.topic)
         body = produce.encode(version, entries, timeout_ms=int(self._timeout * 1000))
         # The broker itself gives up after the timeout; a little more for its answer to arrive.
-        future = connection.send(produce.API_KEY, version, body, flexible=True, timeout=self._timeout + 5)
+        timeout = self._timeout + 5
+        future = connection.send(
+            produce.API_KEY, version, body, flexible=True, most=_MOST_ANSWER_BYTES, timeout=timeout
+        )
         future.add_done_callback(partial(self._answered, connection, version, sent))
 
     def _answered(self, connection: Connection, version: int, sent: Sent, future: "asyncio.Future[memoryview]") -> None:

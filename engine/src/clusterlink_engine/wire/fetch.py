@@ -174,6 +174,7 @@ def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
         raise ValueError(f"session {session_id}")
     topics, position = read_varint(body, position + _RESPONSE.size)
     fetched: list[FetchedPartition] = []
+    aborted = 0
     for _ in range(topics - 1):
         if version >= _BY_ID:
             topic, position = bytes(body[position : position + 16]).hex(), position + 16
@@ -184,16 +185,17 @@ def decode(version: int, body: memoryview, most: int) -> FetchAnswer:
         if len(fetched) + partitions - 1 > most:
             raise ValueError("more partitions than were asked for")
         for _ in range(partitions - 1):
-            entry, position = _decode_partition(topic, body, position)
+            entry, position = _decode_partition(topic, body, position, _MOST_ABORTED - aborted)
+            aborted += len(entry.aborted)
             fetched.append(entry)
         position = skip_tags(body, position)
     return FetchAnswer(throttle, error, session_id, fetched)
 
 
-def _decode_partition(topic: str, body: memoryview, position: int) -> tuple[FetchedPartition, int]:
+def _decode_partition(topic: str, body: memoryview, position: int, most_aborted: int) -> tuple[FetchedPartition, int]:
     index, error, high_watermark, last_stable, log_start = _FETCHED.unpack_from(body, position)
     count, position = read_varint(body, position + _FETCHED.size)
-    if count > _MOST_ABORTED:
+    if count - 1 > most_aborted:
         raise ValueError("more aborted transactions than can be")
     aborted: list[tuple[int, int]] = []
     for _ in range(count - 1):

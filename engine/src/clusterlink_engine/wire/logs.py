@@ -37,6 +37,12 @@ _CREATE_TOPICS = (7, 7)  # API key 19; version 7 answers the topic id (KIP-516)
 _DELETE_TOPICS = (6, 6)  # API key 20; version 6 takes the topic id (KIP-516)
 _DELETE_RECORDS = (1, 2)  # API key 21, KIP-107
 _TOPIC_TIMEOUT_MS = 30_000
+
+# Where a partition that was asked for is not in the answer.
+_UNKNOWN_SERVER_ERROR = -1
+
+# Others wait for the same connection, and a replica that does not follow would hold them up.
+_DELETE_RECORDS_MS = 2_000
 _PRODUCER_ID_SECONDS = 15.0
 _SCAN_BYTES = 1024 * 1024
 
@@ -195,34 +201,36 @@ async def producer_states(
 
 async def batches_at(
     cluster: Cluster, node: int, offsets: Sequence[LogOffset]
-) -> dict[TopicPartition, BatchHeader | None]:
-    """Reads the headers of the batches that hold certain offsets, one for each partition; None where the log has nothing.
+) -> dict[TopicPartition, BatchHeader | int | None]:
+    """Reads the headers of the batches that hold certain offsets, one for each partition.
 
     Compaction may have removed what was at an offset: then the batch that follows is answered.
 
+    Returns:
+        By partition: the header, None where the log has nothing, or Kafka's error code.
+
     Raises:
-        KafkaError: The broker could not be asked, or refused.
+        KafkaError: The broker could not be asked.
     """
     if not offsets:
         return {}
     connection = await cluster.open(node)
     try:
         version = choose_version(connection, fetch.API_KEY, fetch.LOWEST, fetch.HIGHEST)
-        found = {}
+        found: dict[TopicPartition, BatchHeader | int | None] = {}
         for at in offsets:
             # One partition in a request: a broker answers more bytes than were asked for only to the first one.
-            found[at.topic, at.partition] = await _batch_at(connection, version, at)
+            code, entry = await _fetch_at(connection, version, at, 1)
+            found[at.topic, at.partition] = code or (batch.peek(entry.records) if entry is not None else None)
     finally:
         connection.close()
     return found
 
 
-async def _batch_at(connection: Connection, version: int, at: LogOffset) -> BatchHeader | None:
-    return batch.peek((await _records_at(connection, version, at, 1)).records)
-
-
-async def _records_at(connection: Connection, version: int, at: LogOffset, size: int) -> fetch.FetchedPartition:
-    """Fetches one partition: at least one whole batch, if there is any, however small `size` is."""
+async def _fetch_at(
+    connection: Connection, version: int, at: LogOffset, size: int
+) -> tuple[int, fetch.FetchedPartition | None]:
+    """Fetches one partition: at least one whole batch, if there is any, however small `size` is; answers an error code, too."""
     wanted = fetch.FetchPartition(at.topic, at.topic_id, at.partition, at.offset, size)
     body = fetch.encode(version, [wanted], max_wait_ms=0, min_bytes=0, max_bytes=size, isolation=fetch.READ_UNCOMMITTED)
     await connection.drain()
@@ -233,9 +241,14 @@ async def _records_at(connection: Connection, version: int, at: LogOffset, size:
     except Exception as error:
         raise connection.violated(f"answered Fetch with what cannot be decoded ({error})") from error
     entry = next(iter(answer.partitions), None)
-    code = answer.error or (entry.error if entry else 0)
+    return answer.error or (entry.error if entry is not None else _UNKNOWN_SERVER_ERROR), entry
+
+
+async def _records_at(connection: Connection, version: int, at: LogOffset, size: int) -> fetch.FetchedPartition:
+    """Does the same, and raises BrokerRefusedError for an error code."""
+    code, entry = await _fetch_at(connection, version, at, size)
     if code or entry is None:
-        raise refused(code or -1, f"Fetch of {at.topic}-{at.partition} at offset {at.offset}", connection.side)
+        raise refused(code, f"Fetch of {at.topic}-{at.partition} at offset {at.offset}", connection.side)
     return entry
 
 
@@ -285,7 +298,7 @@ async def delete_records(
         )
         for name, indexes in by_topic(before).items()
     ]
-    request = DeleteRecordsRequest(topics=topics, timeout_ms=_TOPIC_TIMEOUT_MS)
+    request = DeleteRecordsRequest(topics=topics, timeout_ms=_DELETE_RECORDS_MS)
     answer = await cluster.call(node, request, DeleteRecordsResponse, _DELETE_RECORDS)
     return {
         (topic.name, partition.partition_index): LogEnd(partition.low_watermark, partition.error_code)

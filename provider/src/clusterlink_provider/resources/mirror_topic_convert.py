@@ -34,6 +34,11 @@ _STATE_PREFIX: Final = "MIRROR_TOPIC_STATE_"
 _DIRECTION_PREFIX: Final = "MIRROR_DIRECTION_"
 
 
+def state_of(topic: v1.MirrorTopic) -> str:
+    """Gives the name of the engine's state of a mirror topic."""
+    return name_of(v1.MirrorTopicState, topic.state, _STATE_PREFIX)
+
+
 def to_message(state: Object) -> v1.MirrorTopic:
     """Makes the engine's message; what is null or unknown is left to the engine."""
     name, factor = state.get("name"), state.get("replication_factor")
@@ -67,7 +72,7 @@ def from_message(topic: v1.MirrorTopic, base: Object) -> Object:
         "config": config,
         "partitions": topic.partition_count,
         "source_topic_id": topic.source_topic_id or None,
-        "observed_status": name_of(v1.MirrorTopicState, topic.state, _STATE_PREFIX),
+        "observed_status": state_of(topic),
         "direction": found,
         "error": error_text(topic.error, topic.error_message),
     }

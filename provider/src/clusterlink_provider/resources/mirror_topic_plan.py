@@ -4,6 +4,7 @@ from typing import Final
 
 import grpc
 
+from clusterlink_proto import v1
 from clusterlink_provider.engine_client import EngineError
 from clusterlink_provider.framework import cty, planning
 from clusterlink_provider.framework.cty import UNKNOWN, Unknown
@@ -23,7 +24,7 @@ _CHECK_SECONDS: Final = 3.0
 _PENDING: Final = "PENDING_STOPPED"
 
 # In these a mirror topic that is deleted takes its topic along, which nobody may see yet.
-_UNFINISHED: Final = frozenset({"CREATING", "SEEDING"})
+_UNFINISHED: Final = frozenset({v1.MIRROR_TOPIC_STATE_CREATING, v1.MIRROR_TOPIC_STATE_SEEDING})
 
 WAY_BACK: Final = (
     "Terraform never makes it a mirror topic again; on a BIDIRECTIONAL link `clusterlink mirror truncate-and-restore` makes "
@@ -56,12 +57,7 @@ def _check_destroy(context: PlanContext[Session], prior: Object) -> None:
     """Says whose data a destroy deletes, and what the engine will not delete."""
     disposal = prior.get("on_destroy")
     if disposal == "KEEP_TOPIC":
-        if prior.get("observed_status") in _UNFINISHED:
-            context.diagnostics.warning(
-                "A topic that is not finished is deleted",
-                f"{prior['id']} is {prior['observed_status']}: its topic is not yet what its source is, so it is deleted with "
-                'it (on_destroy = "KEEP_TOPIC" keeps finished ones).',
-            )
+        _check_unfinished(context, prior)
         return
     is_reversed, is_final = prior.get("direction") == REVERSED, prior.get("status") in FINAL
     topic = f"the topic {prior['source_topic']} on the remote cluster" if is_reversed else f"the topic {prior['name']}"
@@ -83,6 +79,23 @@ def _check_destroy(context: PlanContext[Session], prior: Object) -> None:
             "A topic of the remote cluster is deleted",
             f"{prior['id']} was reversed: its mirror is {topic} of the link {prior['link']}, which is deleted with its data "
             f'(on_destroy = "{disposal}"). The topic {prior["name"]} on the local cluster stays.',
+        )
+
+
+def _check_unfinished(context: PlanContext[Session], prior: Object) -> None:
+    """Warns where a topic goes although it is to be kept. The state does not tell: not to be finished comes and goes."""
+    if context.session is None:
+        return
+    try:
+        found = context.session.client.get_mirror_topic(prior["name"], prior["link"])
+    except EngineError:
+        return  # apply says what it is
+    if found is not None and found.state in _UNFINISHED:
+        state = mirror_topic_convert.state_of(found)
+        context.diagnostics.warning(
+            "A topic that is not finished is deleted",
+            f"{prior['id']} is {state}: its topic is not yet what its source is, so it is deleted with it (on_destroy = "
+            '"KEEP_TOPIC" keeps finished ones).',
         )
 
 
