@@ -36,7 +36,8 @@ def test_it_is_mirrored_anew(
 ) -> None:
     engine, topic = failed
     before = engine.mirror(topic)
-    rebuilt = engine.rebuild(topic)
+    engine.run("mirror", "rebuild", topic, "--yes")
+    rebuilt = engine.mirror(topic)
     assert (rebuilt.topic_id != before.topic_id, rebuilt.source_topic_id) == (True, before.source_topic_id)
     assert_becomes_equal(source_cluster, destination_cluster, topic)
     assert (engine.state(topic), engine.mirror(topic).error) == ("ACTIVE", "")

@@ -211,6 +211,24 @@ def test_a_topic_is_only_deleted_with_its_mirror_if_somebody_agrees(
     assert engine.disposals == {"orders": v1.TOPIC_DISPOSAL_DELETE_TOPIC}
 
 
+def test_a_topic_that_failed_is_rebuilt_only_if_somebody_agrees(
+    engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_terminal(monkeypatch)
+    assert run("mirror", "rebuild", "orders") == 0
+    assert capsys.readouterr().err == "orders has not failed: nothing is changed.\n"
+    engine.fail_mirror_topic("orders")
+    assert run("mirror", "rebuild", "orders") == 2
+    printed = capsys.readouterr().err
+    assert (
+        "The topic of orders on the local cluster is deleted with its data, and mirrored anew from the start."
+        in printed
+    )
+    assert engine.topics["orders"].state == v1.MIRROR_TOPIC_STATE_FAILED
+    assert run("mirror", "rebuild", "orders", "--yes") == 0
+    assert engine.topics["orders"].state == v1.MIRROR_TOPIC_STATE_ACTIVE
+
+
 @pytest.mark.parametrize("state", ["CREATING", "SEEDING"])
 def test_one_that_is_not_finished_takes_its_topic_along_only_if_somebody_agrees(
     engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str

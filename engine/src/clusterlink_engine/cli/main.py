@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,10 @@ def _serve(options: argparse.Namespace) -> int:
         from clusterlink_engine import app
         from clusterlink_engine.supervised import Supervised
 
+        # What is imported stays, and ten thousand partitions are a million objects: to look through all of them whenever a few
+        # thousand were made stops everything for a second. What is not needed any more goes without it, but for cycles.
+        gc.freeze()
+        gc.set_threshold(20_000)
         asyncio.run(app.serve(loaded, Supervised(number, connection) if number else None))
     except ClusterlinkError as error:
         complain(str(error))

@@ -1,6 +1,7 @@
 """`clusterlink mirror`: make and delete mirror topics, pause and resume them, and look at them."""
 
 import argparse
+import sys
 from typing import Any
 
 import grpc
@@ -39,6 +40,9 @@ def add(mirror: Any) -> None:
     create.add_argument("--replication-factor", type=int, default=0, metavar="N", help="default: the cluster's")
     add_properties(create, "settings that the link does not sync")
     create.add_argument("--dry-run", action="store_true", help="only check")
+    rebuild = verb(mirror, "rebuild", "mirror a topic that has FAILED anew; asks before its data is deleted", _rebuild)
+    add_name(rebuild)
+    add_question(rebuild)
     delete = verb(mirror, "delete", "forget a mirror topic: the topic and its data stay, if it is finished", _delete)
     add_name(delete)
     delete.add_argument("--delete-topic", action="store_true", help="delete the topic and its data too; asks before")
@@ -136,16 +140,31 @@ def _delete(channel: grpc.Channel, options: argparse.Namespace) -> int:
     mirror = get(channel, options)
     is_unfinished = mirror.state in _UNFINISHED
     if options.delete_topic or is_unfinished:
-        where = "remote" if mirror.direction == v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE else "local"
-        why = (
-            f": it is {name_of(v1.MirrorTopicState, mirror.state)} and not what its source is" if is_unfinished else ""
-        )
-        question = f"The topic of {options.name} on the {where} cluster is deleted with its data{why}."
-        if not is_confirmed(options, question):
+        state = name_of(v1.MirrorTopicState, mirror.state)
+        why = f": it is {state} and not what its source is" if is_unfinished else ""
+        if not is_confirmed(options, f"{_topic_of(mirror)} is deleted with its data{why}."):
             return EXIT_FAILURE
     request = v1.DeleteMirrorTopicRequest(name=options.name, link=options.link, topic_disposal=disposal)
     answer: v1.DeleteMirrorTopicResponse = mirrors(channel).DeleteMirrorTopic(request, timeout=CALL_SECONDS)
     return show(options, answer, None, [(f"The mirror topic {options.name} is forgotten.",)])
+
+
+def _rebuild(channel: grpc.Channel, options: argparse.Namespace) -> int:
+    mirror = get(channel, options)
+    if mirror.state == v1.MIRROR_TOPIC_STATE_FAILED:
+        if not is_confirmed(
+            options, f"{_topic_of(mirror)} is deleted with its data, and mirrored anew from the start."
+        ):
+            return EXIT_FAILURE
+    else:
+        print(f"{mirror.name} has not failed: nothing is changed.", file=sys.stderr)
+    request = v1.RebuildMirrorTopicRequest(name=options.name, link=options.link)
+    return show_mirror(options, mirrors(channel).RebuildMirrorTopic(request, timeout=CALL_SECONDS))
+
+
+def _topic_of(mirror: v1.MirrorTopic) -> str:
+    where = "remote" if mirror.direction == v1.MIRROR_DIRECTION_LOCAL_TO_REMOTE else "local"
+    return f"The topic of {mirror.name} on the {where} cluster"
 
 
 def _pause(channel: grpc.Channel, options: argparse.Namespace) -> int:
