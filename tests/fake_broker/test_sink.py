@@ -88,6 +88,19 @@ async def test_batches_are_written_in_their_order_with_their_sequences(broker: F
     assert running.budget.room == _LIMIT
 
 
+async def test_a_broker_that_is_gone_is_left_alone_until_there_is_something_for_it(running: Running) -> None:
+    running.sink.node = 99
+    await running.bring(0)
+    await until(lambda: running.moved > 0, "the fault to be noticed")
+    assert running.cursor.core.phase is Phase.PROBING
+    await asyncio.sleep(0.5)  # time for some attempts
+    assert running.moved == 1
+    running.cursor.apply(running.cursor.core.probed(ProbeResult(0, 0, 0, None, None, True)))
+    running.cursor.probe_done()
+    await running.bring(0)
+    await until(lambda: running.moved == 2, "the next attempt")
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -297,7 +297,8 @@ class Replication(Section):
     source broker."""
 
     produce_connections: int = Field(default=2, ge=1, le=16)
-    """Connections for writing to each local broker. Default 2: a broker handles one request of a connection at a time."""
+    """Connections for writing to each local broker, and as many for filling gaps. Default 2: a broker handles one request of a
+    connection at a time."""
 
     max_bytes_per_second: int = Field(default=0, ge=0)
     """Bytes of records that are read per second, for all links and processes of this engine together; each process has the part

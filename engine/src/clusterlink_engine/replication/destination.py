@@ -96,7 +96,8 @@ class Destination:
 
     def _assign(self, cursor: Cursor, leader: int) -> None:
         current = cursor.prober.node if cursor.prober is not None else -1
-        writer = self._gaps.writer(leader) if leader >= 0 else None
+        number = crc32(f"{cursor.topic}-{cursor.index}".encode())
+        writer = self._gaps.writer(leader, number) if leader >= 0 else None
         if writer is None:
             leader = -1  # an earlier owner's transactions may not be fenced yet
         if current == leader and cursor.gap_writer is writer:
@@ -113,7 +114,7 @@ class Destination:
         if writer is None:
             return
         self._gaps.add(cursor)
-        cursor.sink = self._sink(leader, crc32(f"{cursor.topic}-{cursor.index}".encode()))
+        cursor.sink = self._sink(leader, number)
         cursor.sink.add(cursor)
         cursor.gap_writer = writer
         cursor.gap_writer.add(cursor)

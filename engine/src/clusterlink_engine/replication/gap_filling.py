@@ -58,20 +58,27 @@ class Gaps:
         self._cluster = cluster
         self._settings = settings
         self._tasks = tasks
-        self._markers: dict[int, MarkerWriter] = {}
+        self._markers: dict[tuple[int, int], MarkerWriter] = {}
 
-    def writer(self, node: int) -> Outlet | None:
-        """Answers who fills the gaps of partitions that a broker leads; None while that is not known."""
-        if node not in self._markers:
-            self._markers[node] = MarkerWriter(
+    def writer(self, node: int, number: int) -> Outlet | None:
+        """Answers who fills the gaps of a partition; None while that is not known.
+
+        Args:
+            node: Its leader.
+            number: The partition's own, for ever: its markers always take the same connection.
+        """
+        key = (node, number % self._settings.produce_connections)
+        if key not in self._markers:
+            self._markers[key] = MarkerWriter(
                 self._cluster,
                 node,
                 self._settings.request_timeout_ms / 1000,
                 on_moved=self._moved,
                 on_forbidden=self._forbidden,
             )
-            self._tasks.start(f"gap writer {node} of the {self._cluster.side} cluster", self._markers[node].run())
-        return self._markers[node]
+            name = f"gap writer {node}/{key[1]} of the {self._cluster.side} cluster"
+            self._tasks.start(name, self._markers[key].run())
+        return self._markers[key]
 
     def add(self, cursor: Cursor) -> None:
         """The cursor is written to from now on."""
@@ -171,11 +178,11 @@ class GapFilling(Gaps):
         allowed = await may_write_markers(self._cluster, self._state_topic)
         return GapFillingWay.MARKERS if allowed else GapFillingWay.TRANSACTIONS
 
-    def writer(self, node: int) -> Outlet | None:
+    def writer(self, node: int, number: int) -> Outlet | None:
         """See Gaps."""
         if self.way is not GapFillingWay.MARKERS:
             return self._transactions
-        return super().writer(node)
+        return super().writer(node, number)
 
     def add(self, cursor: Cursor) -> None:
         """Tells a cursor, now and whenever it changes, whose markers fill its gaps."""
