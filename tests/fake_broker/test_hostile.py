@@ -287,9 +287,8 @@ def with_hole(count: int) -> bytes:
     return bytes(made)
 
 
-async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted_any_more(
-    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def encoding_waits(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Lets an encoding say that it has begun, and go on when it may."""
     began, release, real = threading.Event(), threading.Event(), records.recode
 
     def slow(*arguments: Any) -> Any:
@@ -298,6 +297,13 @@ async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted
         return real(*arguments)
 
     monkeypatch.setattr(records, "recode", slow)
+    return began, release
+
+
+async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted_any_more(
+    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, release = encoding_waits(monkeypatch)
     broker.handlers[FETCH] = fetched({}, with_hole(2000))
     await until(began.is_set, "the encoding to begin")  # in a thread, or this would not come
     target: Cursor = running.cursor
@@ -307,7 +313,6 @@ async def test_much_to_encode_holds_up_nobody_and_is_dropped_if_it_is_not_wanted
     release.set()
     await until(lambda: not target._planning, "the encoding to end")
     assert not target._queue
-    monkeypatch.setattr(records, "recode", real)
     target.apply(target.core.probed(ProbeResult(0, 0, 0, None, None, True)))
     target.probe_done()
     broker.handlers[FETCH] = fetched({}, with_hole(2000))
@@ -319,14 +324,7 @@ async def test_a_source_that_ends_while_much_is_encoded_leaves_nothing_out(
 ) -> None:
     """Its broker is not among those of the metadata any more: another one goes on where the mirror is."""
     await cluster.metadata([TOPIC])
-    began, release, real = threading.Event(), threading.Event(), records.recode
-
-    def slow(*arguments: Any) -> Any:
-        began.set()
-        assert release.wait(_PATIENCE)
-        return real(*arguments)
-
-    monkeypatch.setattr(records, "recode", slow)
+    began, release = encoding_waits(monkeypatch)
     broker.handlers[FETCH] = fetched({}, with_hole(2000))
     made = Running(cluster)
     task = asyncio.ensure_future(made.source.run())
