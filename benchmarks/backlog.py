@@ -89,16 +89,17 @@ class Filled:
         Raises:
             Unfinished: It took too long, or something else arrived.
         """
-        pair, began = self.pair, time.monotonic()
+        pair, began, used = self.pair, time.monotonic(), measuring.usage(self.pair)
         try:
             with copier(places or pair.places, self.topics, pair.new_directory()) as pid:
-                return self._watch(pid, began)
+                return self._watch(pid, began, used)
         finally:
             if TOPIC in pair.admin(pair.destination).list_topics(timeout=_START_SECONDS).topics:
                 pair.delete(pair.destination, self.topics)
 
-    def _watch(self, pid: int, began: float) -> Copy:
+    def _watch(self, pid: int, began: float, used: Usage) -> Copy:
         pair, first = self.pair, None
+        begun, before = began, 0  # only if all is there at the first look, as it may be of very little
         while (arrived := self._arrived()) < self.records:
             now = time.monotonic()
             if first is None or arrived <= _RUN_IN * self.records:
