@@ -79,8 +79,8 @@ class Filled:
     def copy(self, copier: Copier, places: Places | None = None) -> Copy:
         """Lets a copier copy it, and measures from the last look with less than a fifth; checks that all arrived.
 
-        Never from before the last look at which nothing was there: what comes before is the copier's start, which has a figure
-        of its own.
+        Else from the last look at which nothing was there: what comes before is the copier's start, which has a figure of its
+        own. Only where all is there at the first look the start is counted, as a backlog that small tells nothing anyway.
 
         Args:
             copier: A new process of this.
