@@ -11,13 +11,25 @@ from kafka.protocol.producer.transaction import WriteTxnMarkersRequest, WriteTxn
 from kafka.record.util import calc_crc32c
 
 from clusterlink_engine.mirror.partition import Phase, ProbeResult
+from clusterlink_engine.replication import outlet
 from clusterlink_engine.replication.buffers import Budget, Frame
 from clusterlink_engine.replication.cursor import Cursor
 from clusterlink_engine.replication.gaps import MarkerWriter
 from clusterlink_engine.wire.cluster import Cluster
 from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.fetch import FetchedPartition
-from tests.fake_broker.broker import LIST_OFFSETS, NODE, TOPIC, FakeBroker, Handler, Request, answering, frame, sending
+from tests.fake_broker.broker import (
+    API_VERSIONS,
+    LIST_OFFSETS,
+    NODE,
+    TOPIC,
+    FakeBroker,
+    Handler,
+    Request,
+    answering,
+    frame,
+    sending,
+)
 from tests.fake_broker.mirroring import batch, cursor, offsets_answer
 from tests.support.waiting import until
 
@@ -238,3 +250,33 @@ async def test_a_refusal_is_in_doubt(broker: FakeBroker, log: Log, running: Runn
     other = await running.begin(1)
     await until(lambda: other.core.log_end == 1, "another partition's gap to be filled")
     assert broker.opened == 2
+
+
+async def test_an_idle_connection_is_kept(
+    broker: FakeBroker, log: Log, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker ends one that says nothing for long; markers that come later would put all its partitions in doubt."""
+    monkeypatch.setattr(outlet, "_QUIET_SECONDS", 0.05)
+    first = await running.begin(0)
+    await until(lambda: first.core.log_end == 1, "the gap to be filled")
+    greeted = broker.count(API_VERSIONS)
+    await until(lambda: broker.count(API_VERSIONS) >= greeted + 3, "the connection to be used all the same")
+    other = await running.begin(1)
+    await until(lambda: other.core.log_end == 1, "another partition's gap to be filled")
+    assert first.core.phase is Phase.COPYING
+    assert (broker.opened, running.moved) == (2, 0)
+    assert log.ends == {0: 1, 1: 1}
+
+
+async def test_that_an_idle_connection_has_ended_is_found_out(
+    broker: FakeBroker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker may have begun anew, with a shorter log: that is looked at before the next record comes."""
+    monkeypatch.setattr(outlet, "_QUIET_SECONDS", 0.05)
+    gap = await running.begin(0)
+    await until(lambda: gap.core.log_end == 1, "the gap to be filled")
+    broker.handlers[API_VERSIONS] = sending(lambda _: b"", then_close=True)
+    await until(lambda: gap.core.phase is Phase.PROBING, "the log to be looked at")
+    assert gap.wanted_probe is not None
+    assert not gap.wanted_probe.settle, "nothing was on its way"
+    assert running.moved == 1

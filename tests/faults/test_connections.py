@@ -1,5 +1,6 @@
 """Connections that break in the middle of a request or an answer, answers that are lost after the append, and slow ones."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,6 +17,9 @@ _WRITING = frozenset({PRODUCE, WRITE_MARKERS})
 _READING = frozenset({FETCH, LIST_OFFSETS})
 # As many as bring the faults that a test is about: how many requests there are depends on how much goes into one.
 _ROUNDS, _MOST_ROUNDS, _FAULTS = 5, 25, 3
+
+# Longer than the engine leaves a connection alone.
+_IDLE_SECONDS = 40
 
 
 @pytest.fixture
@@ -75,3 +79,33 @@ def test_a_bad_connection(
     )
     assert found.equal, str(found)
     assert proxy.faults >= _FAULTS or "delay" in what, f"only {proxy.faults} faults"
+
+
+@pytest.mark.slow
+def test_a_broker_that_ends_idle_connections(
+    source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """A gap that comes after a long time does not put in doubt what is copied meanwhile."""
+    busy, rare = f"{topic_name}-busy", f"{topic_name}-rare"
+    with KafkaCluster(settings={"connections.max.idle.ms": _IDLE_SECONDS * 1000}, name="impatient") as impatient:
+        for topic in (busy, rare):
+            topics.create(source_cluster.bootstrap_servers, topic)
+        engine = start_engine(impatient.bootstrap_servers)
+        engine.create_link("link", source_cluster.bootstrap_servers)
+        for topic in (busy, rare):
+            engine.create_mirror("link", topic)
+        sources.abort(source_cluster.bootstrap_servers, rare, partitions=1, records=5)
+        engine.wait_until_caught_up(rare, source_cluster)
+        began = time.monotonic()
+        number = 0
+        while time.monotonic() < began + 2.5 * _IDLE_SECONDS:
+            produce.write(source_cluster.bootstrap_servers, busy, produce.varied(10, seed=number))
+            number += 1
+            time.sleep(0.2)
+        sources.abort(source_cluster.bootstrap_servers, rare, partitions=1, records=5)
+        for topic in (busy, rare):
+            engine.wait_until_caught_up(topic, source_cluster)
+            found = compare_topics(source_cluster.bootstrap_servers, impatient.bootstrap_servers, topic, raw=False)
+            assert found.equal, str(found)
+        assert "closed the connection" not in engine.log()
+        engine.stop()

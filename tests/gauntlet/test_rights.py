@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-from confluent_kafka.admin import AclOperation
+from confluent_kafka.admin import AclOperation, AclPermissionType
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
@@ -20,6 +20,8 @@ StartEngine = Callable[..., EngineProcess]
 _KINDS = ("committed", "compacted-zstd", "head", "append-time")
 _ALL = tuple(source.name for source in sources.SOURCES)
 
+_PARTITIONS = 8
+
 _NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
 
 
@@ -27,7 +29,8 @@ _NO_CLEANING = {"min.compaction.lag.ms": "9223372036854775807"}
 def secured() -> Iterator[KafkaCluster]:
     """A destination with an authorizer: one user for each way of filling gaps."""
     with KafkaCluster(
-        users={"markers": "m", "transactions": "t", "reader": "r", "later": "l", "turner": "u"}, name="secured"
+        users={"markers": "m", "transactions": "t", "reader": "r", "later": "l", "turner": "u", "partial": "p"},
+        name="secured",
     ) as cluster:
         yield cluster
 
@@ -180,6 +183,40 @@ def test_the_right_to_write_markers_is_given_later(
     count += sources.write_transactions(bootstrap, topic_name, partitions=1, rounds=20, seed=2)
     assert_exact(source_cluster, secured, engine, topic_name, count)
     assert engine.links.GetLink(v1.GetLinkRequest(name="link")).gap_filling == v1.GAP_FILLING_MARKERS
+
+
+def test_a_topic_that_may_not_be_written_holds_up_no_other(
+    source_cluster: KafkaCluster, secured: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """Gaps of many topics are filled by one transaction, which a broker refuses as a whole for one of them."""
+    names = {name: f"{topic_name}-{name}" for name in ("may", "not")}
+    state_topic = f"_state-{topic_name}"
+    rights.grant(secured.bootstrap_servers, "partial", rights.local(topic_name, state_topic))
+    for topic in names.values():
+        topics.create(source_cluster.bootstrap_servers, topic, partitions=_PARTITIONS)
+    engine = start_engine(
+        secured.sasl_bootstrap_servers,
+        state_topic=state_topic,
+        settings={
+            "local_cluster": {
+                "security_protocol": "SASL_PLAINTEXT",
+                "sasl": {"mechanism": "PLAIN", "username": "partial", "password": "p"},
+            }
+        },
+    )
+    engine.create_link("link", source_cluster.bootstrap_servers)
+    for topic in names.values():
+        engine.create_mirror("link", topic)
+    engine.wait_until_caught_up(names["not"], source_cluster)
+    denied = rights.acl(names["not"], "User:partial", AclOperation.WRITE, AclPermissionType.DENY)
+    rights.create(secured.bootstrap_servers, denied)
+    for topic in names.values():
+        sources.abort(source_cluster.bootstrap_servers, topic, partitions=_PARTITIONS, records=20)
+    assert_exact(source_cluster, secured, engine, names["may"], 0)
+    assert topics.log_ends(secured.bootstrap_servers, names["not"]) == dict.fromkeys(range(_PARTITIONS), 0)
+    assert "filling gaps by transactions" not in engine.log(), "a producer was given up for one topic"
+    rights.delete(secured.bootstrap_servers, denied)
+    assert_exact(source_cluster, secured, engine, names["not"], 0)
 
 
 def test_least_rights_of_going_back(

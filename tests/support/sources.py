@@ -86,6 +86,17 @@ def write_transactions(bootstrap: str, topic: str, *, partitions: int, rounds: i
     return visible
 
 
+def abort(bootstrap: str, topic: str, *, partitions: int, records: int) -> None:
+    """Writes records to each partition in a transaction that is aborted."""
+    writer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-abort-{time.time_ns()}"})
+    writer.init_transactions(_SECONDS)
+    writer.begin_transaction()
+    for number in range(records * partitions):
+        writer.produce(topic, b"never", partition=number % partitions)
+    writer.flush(_SECONDS)
+    _end(writer, commit=False)
+
+
 def _end(writer: Producer, *, commit: bool) -> bool:
     if commit:
         writer.commit_transaction(_SECONDS)

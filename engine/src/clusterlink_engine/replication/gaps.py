@@ -34,6 +34,10 @@ _PARTITION_MARKERS = 500
 _MOST_ANSWER_BYTES = 1024 * 1024
 
 _TRANSACTION_PARTITIONS = 200
+
+# Answered for a partition that may not be added; the others of the request are not tried, and not added.
+_OF_A_TOPIC = frozenset({Code.UNKNOWN_TOPIC_OR_PARTITION, Code.TOPIC_AUTHORIZATION_FAILED})
+
 _MARKER_SECONDS = 10.0
 _MARKER_POLL_SECONDS = 0.002
 
@@ -205,25 +209,35 @@ class TransactionWriter(Outlet):
         if not fillings:
             return
         try:
-            await self._end_one(producer, [filling.cursor.key for filling in fillings])
-            await self._wait_for_markers(fillings)
+            added = await self._add(producer, fillings)
+            if added:
+                await end_transaction(self._cluster, producer)
+                await self._wait_for_markers(added)
         except BaseException:
             for filling in fillings:
                 if filling.is_current and filling.cursor.is_filling:
                     filling.cursor.lost()
             raise
 
-    async def _end_one(self, producer: TransactionalProducer, partitions: Sequence[logs.TopicPartition]) -> None:
+    async def _add(self, producer: TransactionalProducer, fillings: Sequence[_Filling]) -> Sequence[_Filling]:
+        """Adds the partitions to a transaction; answers whose were added: a topic that is refused holds up no other."""
         deadline = asyncio.get_running_loop().time() + _MARKER_SECONDS
-        while True:
-            codes = await add_partitions(self._cluster, producer, partitions)
-            code = next(filter(None, codes.values()), 0)
-            if not code:
+        while fillings:
+            codes = await add_partitions(self._cluster, producer, [filling.cursor.key for filling in fillings])
+            if not any(codes.values()):
                 break
+            own = {key: code for key, code in codes.items() if code in _OF_A_TOPIC}
+            if own:
+                for filling in fillings:
+                    if filling.cursor.key in own and filling.is_current:
+                        filling.cursor.fill_failed(own[filling.cursor.key])
+                fillings = [filling for filling in fillings if filling.cursor.key not in own]
+                continue
+            code = next(filter(None, codes.values()))
             if code != Code.CONCURRENT_TRANSACTIONS or asyncio.get_running_loop().time() > deadline:
                 raise refused(code, f'AddPartitionsToTxn of "{producer.transactional_id}"', self._cluster.side)
             await asyncio.sleep(_MARKER_POLL_SECONDS)
-        await end_transaction(self._cluster, producer)
+        return fillings
 
     async def _wait_for_markers(self, fillings: Sequence[_Filling]) -> None:
         """Waits until the logs have moved: the end of a transaction is answered before."""

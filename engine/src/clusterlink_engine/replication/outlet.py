@@ -13,6 +13,10 @@ from clusterlink_engine.wire.connection import Connection
 
 log = logging.getLogger(__name__)
 
+# A broker closes a connection that is idle (`connections.max.idle.ms`, ten minutes by default), and what is between may forget
+# it within a few minutes without a word: then the next batch or marker puts in doubt what is on its way by other connections.
+_QUIET_SECONDS = 30.0
+
 Sent = Iterable[tuple[Cursor, int]]
 """Cursors that something was sent for, each with its generation at that time."""
 
@@ -105,6 +109,7 @@ class BrokerOutlet(Outlet, ABC):
     async def _use_connection(self) -> None:
         connection = await self._cluster.open(self.node)
         loop = asyncio.get_running_loop()
+        keeper = loop.create_task(self._keep_alive(connection), name=f"keep-alive {connection.address}")
         try:
             while True:
                 if self._paused_until > loop.time():
@@ -117,7 +122,19 @@ class BrokerOutlet(Outlet, ABC):
                     self._wake.clear()
                     await self._wake.wait()
         finally:
+            keeper.cancel()
             connection.close()
+
+    async def _keep_alive(self, connection: Connection) -> None:
+        """Uses a connection that is not used; one that broke is found out by the way."""
+        while connection.is_open:
+            await asyncio.sleep(_QUIET_SECONDS)
+            try:
+                if not connection.pending:
+                    await connection.touch()
+            except KafkaError:
+                log.debug("the idle connection to %s has ended", connection.address)
+            self._wake.set()  # nothing was sent meanwhile; or there is nothing to send over any more
 
     @abstractmethod
     def _send(self, connection: Connection) -> None:

@@ -38,8 +38,10 @@ CLIENT_ID = "clusterlink"
 # The largest answer that is believed where the caller does not know better: metadata of a million partitions have as much.
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
 
+_API_VERSIONS = 18
+
 # What is asked before it is known who answers: SaslHandshake, ApiVersions, SaslAuthenticate.
-_FIRST_CALLS = frozenset({17, 18, 36})
+_FIRST_CALLS = frozenset({17, _API_VERSIONS, 36})
 _MOST_FIRST_BYTES = 1024 * 1024
 
 # Larger answers are decoded in a thread: other links have the event loop meanwhile.
@@ -274,7 +276,7 @@ class Connection:
         body = await self.send(
             request.API_KEY, version, [request.encode(version=version)], flexible=flexible, timeout=timeout
         )
-        if flexible and request.API_KEY != 18:  # ApiVersions: the answer's header is version 0, always (KIP-511)
+        if flexible and request.API_KEY != _API_VERSIONS:  # whose answer's header is version 0, always (KIP-511)
             body = body[1:]  # no tagged fields are defined for the response header
         return body
 
@@ -309,6 +311,15 @@ class Connection:
             if self._renewing is None:
                 return
             await asyncio.shield(self._renewing)
+
+    async def touch(self) -> None:
+        """Asks for the versions again, of which nothing is wanted but that nobody takes the connection for idle.
+
+        Raises:
+            KafkaError: As `call`.
+        """
+        await self.drain()
+        await self.send(_API_VERSIONS, 0, [], flexible=False)
 
     def authenticated(self, again: Authenticate, at: float | None) -> None:
         """Notes how to authenticate again, and when, on the clock of `now`; None: never, the session does not end."""
