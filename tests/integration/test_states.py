@@ -1,11 +1,13 @@
 """States as the API tells them, with the time of entry and what is waited for."""
 
+import re
 import time
 from collections.abc import Callable
 
 from confluent_kafka import Producer
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
+from clusterlink_engine.model.states import MirrorTopicState
 from clusterlink_proto import v1
 from tests.support import produce, topics
 from tests.support.engine import EngineProcess
@@ -39,6 +41,29 @@ def test_an_open_transaction_holds_a_mirror_topic_and_says_so(
     wait_until(lambda: not engine.mirror(topic_name).state_detail, 30, "the mirror topic to go on")
     assert engine.state(topic_name) == "ACTIVE"
     assert f"clusterlink_mirror_held_by_open_transaction{labels} 0.0" in engine.metrics()
+
+
+def test_the_metrics_count_mirror_topics_by_state(
+    source_cluster: KafkaCluster, start_engine: StartEngine, topic_name: str
+) -> None:
+    """What is paused has no lag: an alarm needs something else to look at."""
+    names = [f"{topic_name}-{number}" for number in range(2)]
+    engine = start_engine()
+    engine.create_link("link", source_cluster.bootstrap_servers)
+    for name in names:
+        topics.create(source_cluster.bootstrap_servers, name)
+        engine.create_mirror("link", name)
+
+    def counts() -> dict[str, float]:
+        found = re.findall(r'clusterlink_mirror_topics\{link="link",state="(\w+)"\} (\S+)', engine.metrics())
+        assert {state for state, _ in found} == set(MirrorTopicState)
+        return {state: float(count) for state, count in found if float(count)}
+
+    wait_until(lambda: counts() == {"ACTIVE": 2}, 30, "both to be told of as ACTIVE")
+    engine.pause(names[0])
+    wait_until(lambda: counts() == {"ACTIVE": 1, "PAUSED": 1}, 30, "one to be told of as PAUSED")
+    engine.delete_mirror(names[0])
+    wait_until(lambda: counts() == {"ACTIVE": 1}, 30, "what is gone not to be told of")
 
 
 def test_the_time_of_entry_is_stamped_once(

@@ -134,6 +134,7 @@ class _Running:
         self._membership: Membership
         self._workforce: Workforce | None = None
         self._mirror_topics: MirrorTopics | None = None
+        self._states: StateWatch | None = None
         self._leads_now = asyncio.Event()
         self._leaving = False
         self._peers = Peers()
@@ -226,7 +227,7 @@ class _Running:
 
     async def _metrics(self) -> str:
         worker = self._supervised.number if self._supervised is not None else 0
-        return await asyncio.to_thread(render, list(describe(self._plane, self._local)), worker)
+        return await asyncio.to_thread(render, list(describe(self._plane, self._local, self._states)), worker)
 
     async def _is_ready(self) -> bool:
         return self._plane.has_grants
@@ -323,7 +324,7 @@ class _Running:
         mirror_topics = self._mirror_topics = MirrorTopics(state, self._plane, workforce, self._topics, finishing)
         stops = Stops(state, self._plane, workforce, guard, self._tasks)
         restores = Restores(state, self._plane, workforce, finishing, self._tasks)
-        states = StateWatch(state, self._plane, workforce)
+        states = self._states = StateWatch(state, self._plane, workforce)
         cluster_id = self._cluster.cluster_id
         self._server.lead(
             Engine(

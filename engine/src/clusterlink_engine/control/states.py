@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from datetime import UTC, datetime
 
 from clusterlink_engine.control.plane import Plane
@@ -51,6 +52,11 @@ class StateWatch:
             for missing in self._mirrors.keys() - {_key(mirror) for mirror in mirrors}:
                 del self._mirrors[missing]
             await asyncio.sleep(max(_LOOK_SECONDS, _LOOK_PAUSE * (loop.time() - began)))
+
+    def counts(self) -> Counter[tuple[str, MirrorTopicState]]:
+        """Answers how many mirror topics of each link were in each state when they were looked at last."""
+        entered = ((mirror.link, self._mirrors.get(_key(mirror))) for mirror in self._view.mirrors.values())
+        return Counter((link, each.state) for link, each in entered if each is not None)
 
     def link(self, link: Link) -> Entered[LinkState] | None:
         """Answers a link's state now; None if it is not at work."""

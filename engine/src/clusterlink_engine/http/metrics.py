@@ -7,18 +7,21 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from clusterlink_engine.control.plane import Plane
 from clusterlink_engine.control.runtime import LinkRuntime, Local
+from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.view import View
+from clusterlink_engine.model.states import MirrorTopicState
 from clusterlink_engine.wire.cutting import cut_compiled
 
 _PARTITION = ("link", "topic", "partition")
 
 
-def describe(plane: Plane, local: Local) -> Iterator[Metric]:
+def describe(plane: Plane, local: Local, states: StateWatch | None) -> Iterator[Metric]:
     """Answers all metrics of a process.
 
     Args:
         plane: Of the process.
         local: The local cluster, as all links share it.
+        states: Of all mirror topics, if this process leads.
     """
     view = plane.view
     leads = GaugeMetricFamily("clusterlink_leads", "1 in the one process that leads the others.")
@@ -37,6 +40,8 @@ def describe(plane: Plane, local: Local) -> Iterator[Metric]:
     yield from _rates(
         [runtime for link in view.links if (runtime := plane.find(link)) is not None], local.destination.paused_seconds
     )
+    if states is not None:
+        yield _topics(view, states)
     if plane.leads:
         yield from _tasks([runtime for link in view.links if (runtime := plane.find(link)) is not None])
     yield from _partitions(plane, view)
@@ -76,6 +81,16 @@ def _rates(runtimes: Iterable[LinkRuntime], local_paused: float) -> Iterator[Met
         limited.add_metric([runtime.name], throttle.waited_seconds)
         paused.add_metric([runtime.name], throttle.paused_seconds)
     yield from (fetched, limit, limited, paused, written)
+
+
+def _topics(view: View, states: StateWatch) -> Metric:
+    """Tells of every state, so that one that nothing is in is 0 and not absent."""
+    topics = GaugeMetricFamily("clusterlink_mirror_topics", "Mirror topics by state.", labels=["link", "state"])
+    counts = states.counts()
+    for link in view.links:
+        for state in MirrorTopicState:
+            topics.add_metric([link, state], counts[link, state])
+    return topics
 
 
 def _tasks(runtimes: Iterable[LinkRuntime]) -> Iterator[Metric]:
