@@ -9,7 +9,7 @@ from confluent_kafka.admin import AclOperation, AclPermissionType
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
 from tests.gauntlet.test_gauntlet import assert_exact
-from tests.support import groups, rights, sources, topics
+from tests.support import groups, rights, sources, topics, ways
 from tests.support.compare import compare_topics
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
@@ -62,12 +62,8 @@ def test_least_rights(
     if way == v1.GAP_FILLING_MARKERS:
         granted.append(rights.MARKERS)
     rights.grant(secured.bootstrap_servers, user, granted)
-    sasl = {"mechanism": "SCRAM-SHA-256", "username": user, "password": password}
-    engine = start_engine(
-        secured.sasl_bootstrap_servers,
-        state_topic=state_topic,
-        settings={"local_cluster": {"security_protocol": "SASL_PLAINTEXT", "sasl": sasl}},
-    )
+    as_user = ways.plain_text(user, password).settings()
+    engine = start_engine(secured.sasl_bootstrap_servers, state_topic=state_topic, settings=as_user)
     engine.create_link("link", source_cluster.bootstrap_servers, topic_config_sync={"include": ["segment.bytes"]})
     for source in chosen:
         engine.create_mirror("link", f"{topic_name}-{source.name}", config=_NO_CLEANING if source.compacted else {})
@@ -91,11 +87,7 @@ def test_least_rights_at_the_source(
     for name in (f"{topic_name}-may", f"{topic_name}-no"):
         sources.committed(secured, name)
     engine = start_engine()
-    remote = v1.RemoteCluster(
-        bootstrap_servers=[secured.sasl_bootstrap_servers],
-        security_protocol="SASL_PLAINTEXT",
-        sasl=v1.Sasl(mechanism="SCRAM-SHA-512", username="reader", password="r"),  # noqa: S106 - of this cluster
-    )
+    remote = ways.plain_text("reader", "r", "SCRAM-SHA-512").remote(secured)
     link = v1.Link(name="link", remote_cluster=remote)
     engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
     engine.create_mirror("link", f"{topic_name}-may")
@@ -114,21 +106,9 @@ def test_least_rights_for_groups(secured: KafkaCluster, start_engine: StartEngin
     ):
         rights.grant(secured.bootstrap_servers, user, granted)
     sources.committed(secured, topic_name)
-    engine = start_engine(
-        secured.sasl_bootstrap_servers,
-        state_topic=state_topic,
-        settings={
-            "local_cluster": {
-                "security_protocol": "SASL_PLAINTEXT",
-                "sasl": {"mechanism": "SCRAM-SHA-256", "username": "markers", "password": "m"},
-            }
-        },
-    )
-    remote = v1.RemoteCluster(
-        bootstrap_servers=[secured.sasl_bootstrap_servers],
-        security_protocol="SASL_PLAINTEXT",
-        sasl=v1.Sasl(mechanism="SCRAM-SHA-512", username="reader", password="r"),  # noqa: S106 - of this cluster
-    )
+    as_user = ways.plain_text("markers", "m").settings()
+    engine = start_engine(secured.sasl_bootstrap_servers, state_topic=state_topic, settings=as_user)
+    remote = ways.plain_text("reader", "r", "SCRAM-SHA-512").remote(secured)
     sync = v1.ConsumerOffsetSync(
         enable=True,
         interval_ms=1000,
@@ -168,12 +148,8 @@ def test_the_right_to_write_markers_is_given_later(
     state_topic = f"_state-{topic_name}"
     granted = rights.local(topic_name, state_topic)
     rights.grant(secured.bootstrap_servers, "later", granted)
-    sasl = {"mechanism": "PLAIN", "username": "later", "password": "l"}
-    engine = start_engine(
-        secured.sasl_bootstrap_servers,
-        state_topic=state_topic,
-        settings={"local_cluster": {"security_protocol": "SASL_PLAINTEXT", "sasl": sasl}},
-    )
+    as_user = ways.plain_text("later", "l", "PLAIN").settings()
+    engine = start_engine(secured.sasl_bootstrap_servers, state_topic=state_topic, settings=as_user)
     engine.create_link("link", bootstrap)
     engine.create_mirror("link", topic_name)
     assert_exact(source_cluster, secured, engine, topic_name, count)
@@ -194,16 +170,8 @@ def test_a_topic_that_may_not_be_written_holds_up_no_other(
     rights.grant(secured.bootstrap_servers, "partial", rights.local(topic_name, state_topic))
     for topic in names.values():
         topics.create(source_cluster.bootstrap_servers, topic, partitions=_PARTITIONS)
-    engine = start_engine(
-        secured.sasl_bootstrap_servers,
-        state_topic=state_topic,
-        settings={
-            "local_cluster": {
-                "security_protocol": "SASL_PLAINTEXT",
-                "sasl": {"mechanism": "PLAIN", "username": "partial", "password": "p"},
-            }
-        },
-    )
+    as_user = ways.plain_text("partial", "p", "PLAIN").settings()
+    engine = start_engine(secured.sasl_bootstrap_servers, state_topic=state_topic, settings=as_user)
     engine.create_link("link", source_cluster.bootstrap_servers)
     for topic in names.values():
         engine.create_mirror("link", topic)
@@ -227,11 +195,7 @@ def test_least_rights_of_going_back(
     rights.grant(secured.bootstrap_servers, "turner", rights.remote(topic_name))
     sources.committed(secured, topic_name)
     engine = start_engine()
-    remote = v1.RemoteCluster(
-        bootstrap_servers=[secured.sasl_bootstrap_servers],
-        security_protocol="SASL_PLAINTEXT",
-        sasl=v1.Sasl(mechanism="SCRAM-SHA-256", username="turner", password="u"),  # noqa: S106 - of this cluster
-    )
+    remote = ways.plain_text("turner", "u").remote(secured)
     link = v1.Link(name="link", mode=v1.LINK_MODE_BIDIRECTIONAL, remote_cluster=remote)
     engine.links.CreateLink(v1.CreateLinkRequest(link=link), timeout=30)
     engine.create_mirror("link", topic_name)

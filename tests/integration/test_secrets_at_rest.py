@@ -16,7 +16,7 @@ from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.settings import State
 from clusterlink_engine.store.keyring import load_keyring, new_key
 from clusterlink_proto import v1
-from tests.support import produce, reading, topics
+from tests.support import produce, reading, topics, ways
 from tests.support.engine import STATE_KEY, EngineProcess
 from tests.support.equality import assert_becomes_equal
 from tests.support.waiting import wait_until
@@ -40,10 +40,7 @@ def secured() -> Iterator[KafkaCluster]:
 
 
 def link(cluster: KafkaCluster, user: str = "first", password: str = "", name: str = "link") -> v1.Link:
-    sasl = v1.Sasl(mechanism="PLAIN", username=user, password=password or USERS[user])
-    remote = v1.RemoteCluster(
-        bootstrap_servers=[cluster.sasl_bootstrap_servers], security_protocol="SASL_PLAINTEXT", sasl=sasl
-    )
+    remote = ways.plain_text(user, password or USERS[user], "PLAIN").remote(cluster)
     return v1.Link(name=name, topic_prefix=f"{name}.", remote_cluster=remote)
 
 
@@ -112,11 +109,8 @@ def test_secrets_are_nowhere(secured: KafkaCluster, start_engine: StartEngine, t
     """Given in every way and seen by two processes, they are in nothing that anybody can read; what is beside them is there."""
     topics.create(secured.bootstrap_servers, topic_name)
     produce.write(secured.bootstrap_servers, topic_name, produce.varied(100))
-    sasl = {"mechanism": "SCRAM-SHA-256", "username": "local", "password": USERS["local"]}
-    options: dict[str, Any] = {
-        "settings": {"local_cluster": {"security_protocol": "SASL_PLAINTEXT", "sasl": sasl}},
-        "log_level": "debug",
-    }
+    as_user = ways.plain_text("local", USERS["local"]).settings()
+    options: dict[str, Any] = {"settings": as_user, "log_level": "debug"}
     engine = start_engine(secured.sasl_bootstrap_servers, **options)
     with refused('refused the user "first"') as errors:
         create(engine, link(secured, password=WRONG))

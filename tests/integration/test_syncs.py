@@ -15,7 +15,7 @@ from confluent_kafka.admin import (
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_proto import v1
-from tests.support import groups, produce, rights, topics
+from tests.support import groups, produce, rights, topics, ways
 from tests.support.engine import EngineProcess
 from tests.support.waiting import wait_until
 
@@ -30,10 +30,7 @@ def _link(source: KafkaCluster, name: str, topics_of: v1.Filter, *more_groups: s
     """A link with all tasks on: for groups and ACLs whose names begin with `name`."""
     remote = v1.RemoteCluster(bootstrap_servers=[source.bootstrap_servers])
     if secured:
-        sasl = v1.Sasl(mechanism="SCRAM-SHA-256", username="somebody", password="s")  # noqa: S106 - of this cluster
-        remote = v1.RemoteCluster(
-            bootstrap_servers=[source.sasl_bootstrap_servers], security_protocol="SASL_PLAINTEXT", sasl=sasl
-        )
+        remote = ways.plain_text("somebody", "s").remote(source)
     of_groups = [v1.Filter(name=name, pattern_type="PREFIXED"), *(v1.Filter(name=group) for group in more_groups)]
     return v1.Link(
         name="link",
@@ -208,16 +205,8 @@ def test_a_right_that_is_missing_for_one_thing_is_told_and_the_others_go_on(
         rights.grant(here, user, [rights.group(name, AclOperation.DESCRIBE)])
     for name in (good, far):
         rights.grant(there, user, [rights.group(name, AclOperation.READ)])
-    engine = start_engine(
-        destination.sasl_bootstrap_servers,
-        state_topic=state_topic,
-        settings={
-            "local_cluster": {
-                "security_protocol": "SASL_PLAINTEXT",
-                "sasl": {"mechanism": "SCRAM-SHA-256", "username": user, "password": "s"},
-            }
-        },
-    )
+    as_user = ways.plain_text(user, "s").settings()
+    engine = start_engine(destination.sasl_bootstrap_servers, state_topic=state_topic, settings=as_user)
     mine = v1.Filter(name=topic_name, pattern_type="PREFIXED")
     link = _link(source, topic_name, mine, far, secured=True)
     hidden = f"{topic_name}-hidden"

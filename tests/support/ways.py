@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
-from clusterlink_engine.devkit.settings import Listener, Value
+from clusterlink_engine.devkit.settings import SASL, Listener, Value
 from clusterlink_proto import v1
 from tests.support.certificates import Authority
 from tests.support.token_server import TokenServer
@@ -38,8 +38,16 @@ class Way:
         given = {name: value for name, value in optional.items() if value is not None}
         return {"security_protocol": self.protocol, **given}
 
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings of an engine whose local cluster is connected to so."""
+        return {"local_cluster": self.local()}
+
     def link(self, cluster: KafkaCluster, name: str = "link") -> v1.Link:
         """A link to a cluster."""
+        return v1.Link(name=name, topic_prefix="mirror.", remote_cluster=self.remote(cluster))
+
+    def remote(self, cluster: KafkaCluster) -> v1.RemoteCluster:
+        """The cluster as a link has it."""
         remote = v1.RemoteCluster(bootstrap_servers=[cluster.servers(self.listener)], security_protocol=self.protocol)
         if self.tls is not None:
             remote.tls.MergeFrom(v1.Tls(**self.tls))
@@ -47,7 +55,12 @@ class Way:
             oauth = self.sasl.get("oauth")
             sasl = {**self.sasl, **({"oauth": v1.OAuth(**oauth)} if oauth is not None else {})}
             remote.sasl.MergeFrom(v1.Sasl(**sasl))
-        return v1.Link(name=name, topic_prefix="mirror.", remote_cluster=remote)
+        return remote
+
+
+def plain_text(name: str, password: str, mechanism: str = "SCRAM-SHA-256") -> Way:
+    """How any user connects to a cluster without encryption."""
+    return Way(SASL, "SASL_PLAINTEXT", None, {"mechanism": mechanism, "username": name, "password": password})
 
 
 def user(mechanism: str, password: str = PASSWORD) -> dict[str, Any]:

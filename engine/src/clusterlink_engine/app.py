@@ -25,6 +25,7 @@ from clusterlink_engine.control.restoring import Restores
 from clusterlink_engine.control.runtime import DRAIN_SECONDS, LinkRuntime, Listeners, Local
 from clusterlink_engine.control.shards import SHARDS
 from clusterlink_engine.control.state import State
+from clusterlink_engine.control.state_home import StateHome
 from clusterlink_engine.control.states import StateWatch
 from clusterlink_engine.control.stops import Stops
 from clusterlink_engine.control.topics import Topics
@@ -32,13 +33,7 @@ from clusterlink_engine.control.watch import Watch
 from clusterlink_engine.control.way import End
 from clusterlink_engine.control.workforce import Workforce
 from clusterlink_engine.control.write_guard import WriteGuard
-from clusterlink_engine.errors import (
-    BrokerRefusedError,
-    ClusterlinkError,
-    NotLeadingError,
-    Side,
-    is_retriable,
-)
+from clusterlink_engine.errors import ClusterlinkError, NotLeadingError, Side, is_retriable
 from clusterlink_engine.http.exposition import render
 from clusterlink_engine.http.listener import Listener, listen_when_free
 from clusterlink_engine.http.metrics import describe
@@ -57,9 +52,7 @@ from clusterlink_engine.store.records import CLAIM_KEY, Claim
 from clusterlink_engine.store.state_topic import Records, StateTopic
 from clusterlink_engine.supervised import Supervised
 from clusterlink_engine.tasks import Backoff, Tasks
-from clusterlink_engine.wire import logs
 from clusterlink_engine.wire.cluster import Cluster, Metadata
-from clusterlink_engine.wire.codes import Code
 from clusterlink_engine.wire.cutting import cut_compiled, cutter
 from clusterlink_engine.wire.topic_admin import TopicAdmin
 
@@ -76,8 +69,6 @@ _API_GRACE_SECONDS = 5.0
 
 # How long storing may take that everything was given back, besides the draining.
 _GIVE_BACK_SECONDS = 2.0
-
-_STATE_TOPIC_SETTINGS = {"cleanup.policy": "compact", "min.compaction.lag.ms": "0", "compression.type": "producer"}
 
 
 async def serve(settings: Settings, supervised: Supervised | None = None) -> None:
@@ -143,6 +134,7 @@ class _Running:
 
         admin = TopicAdmin(self._cluster)
         self._topics = Topics(self._cluster, admin, settings.state.topic)
+        self._home = StateHome(self._topics, admin, settings.state)
         gaps = GapFilling(
             self._cluster,
             settings.replication,
@@ -181,8 +173,7 @@ class _Running:
 
     async def _begin(self) -> None:
         settings = self._settings
-        await _reach(self._cluster)
-        await _ensure_state_topic(self._cluster, settings)
+        await _reach(self._home)
         await self._server.start()
         self._membership = Membership(
             self._cluster,
@@ -283,7 +274,8 @@ class _Running:
             process=identity(),
             member_id=self._membership.member_id,
         )
-        state = State(self._store, await self._store.open(claim, _STATE_SECONDS), self._end)
+        kept_in = await _reach(self._home)  # before it is read: what becomes of it later is noticed
+        state = State(self._store, self._home, await self._store.open(claim, _STATE_SECONDS), kept_in, self._end)
         # An engine of an earlier version had everything, and may have left something behind.
         last = self._store.former_claim
         was_left = last is not None and not last.released
@@ -347,6 +339,7 @@ class _Running:
         restores.go_on()
         self._tasks.start("share the work", workforce.run())
         self._tasks.start("states", states.run())
+        self._tasks.start("state topic", state.keep())
         self._tasks.start("write guard", guard.run())
         self._leads_now.set()
         log.info("this engine process leads")
@@ -472,40 +465,19 @@ async def _bury(records: Records, membership: Membership) -> None:
             log.info("the dead engine process %s stays in the group until its session ends: %s", member_id, error)
 
 
-async def _reach(cluster: Cluster) -> None:
-    """Waits for the local cluster.
+async def _reach(home: StateHome) -> str:
+    """Waits for the local cluster, and answers the id of the state topic, which is there then.
 
     Raises:
-        ClusterlinkError: It is away for too long, or something that waiting does not mend.
+        ClusterlinkError: The cluster is away for too long, or something that waiting does not mend.
     """
     backoff = Backoff(0.1, 2.0)
     deadline = asyncio.get_running_loop().time() + _LOCAL_CLUSTER_SECONDS
     while True:
         try:
-            await cluster.metadata([])
+            return await home.ensure()
         except ClusterlinkError as error:
             if not is_retriable(error) or asyncio.get_running_loop().time() > deadline:
                 raise
             log.warning("waiting for the local cluster: %s", error)
             await backoff.wait()
-        else:
-            return
-
-
-async def _ensure_state_topic(cluster: Cluster, settings: Settings) -> None:
-    """Creates the state topic if it is not there, with three replicas where there are brokers for them."""
-    metadata = await cluster.metadata([settings.state.topic])
-    topic = metadata.topics.get(settings.state.topic)
-    if topic is not None and not topic.error:
-        return
-    replicas = settings.state.replication_factor
-    if replicas < 1:
-        replicas = min(3, len(metadata.brokers))
-    topic_settings = {**_STATE_TOPIC_SETTINGS, "min.insync.replicas": "2" if replicas >= 3 else "1"}
-    try:
-        await logs.create_topic(
-            cluster, settings.state.topic, partitions=1, replication_factor=replicas, settings=topic_settings
-        )
-    except BrokerRefusedError as error:
-        if error.code != Code.TOPIC_ALREADY_EXISTS:  # another process was quicker
-            raise

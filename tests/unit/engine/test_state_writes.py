@@ -7,7 +7,14 @@ from collections.abc import Mapping
 import pytest
 
 from clusterlink_engine.control.state import State
-from clusterlink_engine.errors import FailedPreconditionError, StateError, StateUnavailableError
+from clusterlink_engine.errors import (
+    BrokerRefusedError,
+    ClusterUnavailableError,
+    FailedPreconditionError,
+    Side,
+    StateError,
+    StateUnavailableError,
+)
 from clusterlink_engine.model.resources import MirrorTopic, Phase, Stored
 
 
@@ -26,12 +33,15 @@ def _mirror(name: str, **fields: object) -> MirrorTopic:
 
 
 class _Store:
-    """A state topic in memory that can be held up and can fail."""
+    """A state topic in memory that can be held up, can fail, and can be deleted; it is its own home."""
 
     can_encrypt = True
+    topic = "_state"
 
     def __init__(self) -> None:
         self.stored: dict[str, Stored | None] = {}
+        self.topic_id = 0
+        self.is_refused = self.is_away = False
         self.transactions: list[Mapping[str, Stored | None]] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -45,11 +55,27 @@ class _Store:
         self.transactions.append(dict(changes))
         self.stored.update(changes)
 
+    write_anew = write
+
+    async def ensure(self) -> str:
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise ClusterUnavailableError("Away.", side=Side.LOCAL)
+        if self.is_refused:
+            raise BrokerRefusedError(
+                "No right.", side=Side.LOCAL, code=29, name="TOPIC_AUTHORIZATION_FAILED", retriable=False
+            )
+        return str(self.topic_id)
+
+    def delete(self) -> None:
+        self.stored.clear()
+        self.topic_id += 1
+
 
 def _make() -> tuple[State, _Store, list[BaseException]]:
     store = _Store()
     fatal: list[BaseException] = []
-    return State(store, {}, fatal.append), store, fatal  # type: ignore[arg-type] # what State uses of it
+    return State(store, store, {}, "0", fatal.append), store, fatal  # type: ignore[arg-type] # what State uses of it
 
 
 async def test_what_comes_while_one_is_written_goes_together() -> None:
@@ -210,3 +236,72 @@ async def test_what_is_decided_sees_what_was_decided_a_moment_before() -> None:
     await asyncio.gather(stopped, gone)
     assert state.mirrors == {}
     assert len(store.transactions) == 2
+
+
+async def test_a_topic_that_was_deleted_gets_everything() -> None:
+    state, store, fatal = _make()
+    await state.write(_mirror("there"), _mirror("gone"))
+    store.delete()
+    store.failures = [StateUnavailableError("there is no such topic")]
+    await state.write(_mirror("new"), gone=["mirror/gone"])
+    assert {key for key, value in store.stored.items() if value is not None} == {"mirror/there", "mirror/new"}
+    store.delete()
+    await state.look()
+    assert sorted(store.stored) == ["mirror/new", "mirror/there"]
+    await state.look()
+    assert len(store.transactions) == 3, "it was written though it is there"
+    assert not fatal
+
+
+async def test_a_topic_that_is_deleted_while_it_is_written() -> None:
+    """Whatever became of the transaction does not matter: nobody will read it."""
+    state, store, fatal = _make()
+    await state.write(_mirror("there"))
+    store.may_go_on.clear()
+    writing = asyncio.create_task(state.write(_mirror("new")))
+    await asyncio.sleep(0.01)
+    store.delete()
+    store.failures = [StateError("nobody knows")]
+    store.may_go_on.set()
+    await writing
+    assert sorted(store.stored) == ["mirror/new", "mirror/there"]
+    assert not fatal
+
+
+async def test_what_could_not_be_written_anew_is_written_later() -> None:
+    state, store, fatal = _make()
+    await state.write(_mirror("there"))
+    store.delete()
+    store.failures = [StateUnavailableError("there is no such topic"), StateUnavailableError("not now")]
+    with pytest.raises(StateUnavailableError, match="not now"):
+        await state.write(_mirror("new"))
+    store.is_refused = True
+    with pytest.raises(StateUnavailableError, match="nor made anew: No right"):
+        await state.write(_mirror("new"))
+    await state.look()
+    assert not store.stored
+    store.is_refused = False
+    await state.write(_mirror("other"))
+    assert sorted(store.stored) == ["mirror/other", "mirror/there"]
+    assert not fatal
+
+
+async def test_where_nobody_can_be_asked_the_topic_is_taken_to_be_there() -> None:
+    state, store, fatal = _make()
+    await state.write(_mirror("there"))
+    store.is_away = True
+    await state.look()
+    store.failures = [StateUnavailableError("not now")]
+    with pytest.raises(StateUnavailableError, match="not now"):
+        await state.write(_mirror("new"))
+    await state.write(_mirror("new"))
+    assert len(store.transactions) == 2
+    store.is_away = False
+    store.delete()
+    store.failures = [StateUnavailableError("not now")]
+    await state.look()
+    store.is_away = True
+    with pytest.raises(StateUnavailableError, match="cannot be looked for: Away"):
+        await state.write(_mirror("other"))
+    assert not store.stored
+    assert not fatal

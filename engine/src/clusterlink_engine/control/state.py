@@ -2,16 +2,27 @@
 
 Changes that come while one is written wait, and are then written together, in one transaction: a transaction takes as long
 for a hundred records as for one.
+
+Memory holds all of it. So if somebody deletes the topic under the engine, it is made anew and everything is written into it.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clusterlink_engine.control.state_home import StateHome
 from clusterlink_engine.control.view import View
-from clusterlink_engine.errors import NotFoundError, StateUnavailableError
+from clusterlink_engine.errors import (
+    BrokerRefusedError,
+    KafkaError,
+    NotFoundError,
+    StateError,
+    StateFencedError,
+    StateUnavailableError,
+)
 from clusterlink_engine.model.resources import (
     Allocation,
     Denial,
@@ -28,7 +39,11 @@ from clusterlink_engine.store.records import key_of
 from clusterlink_engine.store.state_topic import Records, StateTopic
 from clusterlink_engine.tasks import FatalHandler
 
+log = logging.getLogger(__name__)
+
 Object = TypeVar("Object", bound=Named)
+
+_LOOK_SECONDS = 5.0  # how often the topic is looked for while nothing is written
 
 # Requests in one transaction, so that none has to wait for long.
 _TOGETHER = 200
@@ -65,11 +80,24 @@ class State(View):
     A change is written to the state topic first; only when it is stored, memory follows, and listeners are told.
     """
 
-    def __init__(self, store: StateTopic, records: Records, on_fatal: FatalHandler) -> None:
-        """Takes over what was read from the state topic; `on_fatal` is told when it cannot be trusted any more."""
+    def __init__(
+        self, store: StateTopic, home: StateHome, records: Records, kept_in: str, on_fatal: FatalHandler
+    ) -> None:
+        """Takes over what was read from the state topic.
+
+        Args:
+            store: The state topic, open.
+            home: Makes it anew if it is deleted.
+            records: What was read from it.
+            kept_in: The id of the topic before that.
+            on_fatal: Told when the state cannot be trusted any more.
+        """
         super().__init__()
         self._store = store
+        self._home = home
+        self._kept_in = kept_in  # the id of the topic that everything is in; empty while it is in none
         self._on_fatal = on_fatal
+        self._storing = asyncio.Lock()
         self._waiting: list[_Request] = []
         self._writer: asyncio.Task[None] | None = None
         self._locks: dict[str, asyncio.Lock] = {}
@@ -200,10 +228,86 @@ class State(View):
         self.put(before)
         return changes, decided
 
+    async def keep(self) -> None:
+        """Looks for the state topic for ever, and has it made anew when it is gone, though nothing is to be written."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Looks for the state topic once."""
+        try:
+            if await self._is_in_place():
+                return
+            async with self._storing:
+                if not await self._is_in_place():
+                    await self._write_everything({})
+        except StateUnavailableError as error:
+            log.error("%s", error)
+        except Exception as error:
+            self._on_fatal(error)
+
+    async def _store_all(self, changes: Mapping[str, Stored | None]) -> None:
+        """Stores changes, in a new topic if the present one goes away: then nothing that became of them there matters."""
+        async with self._storing:
+            if self._kept_in:
+                try:
+                    await self._store.write(changes)
+                except StateFencedError:
+                    raise
+                except StateError:
+                    if await self._is_in_place():
+                        raise
+                else:
+                    return
+            await self._write_everything(changes)
+
+    async def _is_in_place(self) -> bool:
+        """Whether everything is in the topic that there is; yes, if there was one and nobody can be asked now.
+
+        Raises:
+            StateUnavailableError: There is no topic, and it cannot be made.
+        """
+        try:
+            return await self._present() == self._kept_in
+        except StateUnavailableError as error:
+            if self._kept_in and not isinstance(error.__cause__, BrokerRefusedError):
+                log.info("%s", error)
+                return True
+            raise
+
+    async def _present(self) -> str:
+        """Answers the id of the state topic that there is, if need be a new one.
+
+        Raises:
+            StateUnavailableError: There is none and it cannot be made, or nobody can be asked.
+        """
+        try:
+            return await self._home.ensure()
+        except BrokerRefusedError as error:
+            raise StateUnavailableError(
+                f"The state topic cannot be found, nor made anew: {error} Once it is there, with the cleanup.policy compact, "
+                "everything is written into it; mirroring goes on, but until then nothing can be changed, and the engine must "
+                "not stop."
+            ) from error
+        except KafkaError as error:
+            raise StateUnavailableError(f"The state topic cannot be looked for: {error}") from error
+
+    async def _write_everything(self, changes: Mapping[str, Stored | None]) -> None:
+        """Writes all of memory, and changes, into a topic that has nothing of it, or that nobody knows of what it has."""
+        present = await self._present()
+        log.error(
+            "the state topic %s was deleted, and is another one now; everything is written into it", self._home.topic
+        )
+        self._kept_in = ""  # from now on until it is done, nothing must come into the new topic that is not everything
+        await self._store.write_anew({**self.everything(), **changes})
+        self._kept_in = present
+        log.warning("the state topic %s has everything again", self._home.topic)
+
     async def _write(self, changes: Mapping[str, Stored | None]) -> Exception | None:
         """Stores and takes over changes; answers why nothing was stored."""
         try:
-            await self._store.write(changes)
+            await self._store_all(changes)
         except StateUnavailableError as error:
             return error
         except Exception as error:

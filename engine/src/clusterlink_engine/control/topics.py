@@ -45,7 +45,7 @@ class Topics:
         Raises:
             KafkaError: The cluster does not answer, or refuses to describe the topic.
         """
-        topic = (await self.cluster.metadata([name])).topics.get(name)
+        topic = await self.cluster.topic(name)
         if topic is None or topic.error == Code.UNKNOWN_TOPIC_OR_PARTITION:
             return None
         if topic.error:

@@ -81,6 +81,10 @@ class View:
         found: Stored | None = self._tables[kind].get(name)
         return found
 
+    def everything(self) -> dict[str, Stored]:
+        """Answers all objects, by key."""
+        return {key_of(kind, name): value for kind, table in self._tables.items() for name, value in table.items()}
+
     def progress(self, topic: str, topic_id: str, index: int) -> PartitionProgress:
         """Answers what is remembered of a partition; a new record if nothing is."""
         name = f"{topic}/{index}"

@@ -103,7 +103,7 @@ RIGHTS: tuple[Right, ...] = (
         Side.LOCAL,
         Scope.STATE_TOPIC,
         Feature.STATE,
-        (AclOperation.CREATE, "until it is there"),
+        (AclOperation.CREATE, "to make it, and anew should it be deleted"),
         (AclOperation.READ, ""),
         (AclOperation.WRITE, ""),
         (AclOperation.DESCRIBE_CONFIGS, "which settings the cluster knows"),

@@ -37,6 +37,8 @@ _FOLLOWING_WAIT_MS = 500
 
 _CLIENT_ID = "clusterlink-state"
 _TRANSACTION_SECONDS = 30.0
+# The topic is there before it is written: when brokers do not know it for so long, it is gone, and a write need not wait.
+_UNKNOWN_MS = 3_000
 _ATTEMPTS = 5
 
 Answer = TypeVar("Answer")
@@ -76,6 +78,7 @@ class StateTopic:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")
         self._closing = threading.Event()
+        self._moved = threading.Event()  # the topic is another one, which is to be followed from its begin
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._claim: Claim | None = None
@@ -140,6 +143,16 @@ class StateTopic:
         """
         await self._run(self._writing, self._transact, changes)
 
+    async def write_anew(self, records: Mapping[str, Stored | None]) -> None:
+        """Writes the claim and all records in one transaction, into a topic that took the place of the one that was open.
+
+        Raises:
+            StateFencedError: Another process has claimed the new topic; this one must stop.
+            StateUnavailableError: The local cluster does not take it now; nothing was stored.
+        """
+        await self._run(self._writing, self._transact_anew, records)
+        self._moved.set()
+
     async def close(self) -> None:
         """Stops following; nothing can be written after."""
         self._closing.set()
@@ -182,6 +195,7 @@ class StateTopic:
                 "client.id": _CLIENT_ID,
                 "transactional.id": f"clusterlink-{self._topic}",
                 "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000),
+                "topic.metadata.propagation.max.ms": _UNKNOWN_MS,
             },
             logger=log.getChild("librdkafka"),
         )
@@ -191,10 +205,23 @@ class StateTopic:
     def _renew(self, settings: dict[str, Any]) -> None:
         """Goes on with a new producer, since certificates or a password changed.
 
-        It shuts out whoever has claimed the topic meanwhile. So nothing is written before the claim is known to be ours.
+        Raises:
+            StateFencedError: The topic is not ours any more.
+            StateUnavailableError: That is not known yet.
+        """
+        if not self._claim_again(settings):
+            self._producer = None
+            raise StateUnavailableError(f'The state topic "{self._topic}" is another one than before.')
+        log.info("the state is written with new credentials")
+
+    def _claim_again(self, settings: dict[str, Any]) -> bool:
+        """Goes on with a new producer, and answers whether the claim of this process is in the topic.
+
+        The producer shuts out whoever has claimed the topic meanwhile. So nothing is written before the claim is known to be
+        ours, or nobody's.
 
         Raises:
-            StateFencedError: It is not.
+            StateFencedError: It is somebody else's.
             StateUnavailableError: That is not known yet.
         """
         values: _Values = {}
@@ -203,19 +230,23 @@ class StateTopic:
             self._init_producer(settings, _TRANSACTION_SECONDS)
             consumer = self._make_consumer(settings, _READING_WAIT_MS)
             self._read_by(consumer, values, None, _TRANSACTION_SECONDS)
-            last = decode(CLAIM_KEY, values[CLAIM_KEY])
+            last = decode(CLAIM_KEY, values[CLAIM_KEY]) if CLAIM_KEY in values else None
         except (KafkaException, StateError) as error:
             self._producer = None
             if isinstance(error, StateTooNewError):
                 raise
-            raise StateUnavailableError(f"The state cannot be written with new credentials yet: {error}.") from error
+            raise StateUnavailableError(f"The state cannot be written anew yet: {error}.") from error
         finally:
             if consumer is not None:
                 consumer.close()
         if isinstance(last, Claim) and self._claim is not None and last.instance_id != self._claim.instance_id:
             self._producer = None
             raise _taken_over(last)
-        log.info("the state is written with new credentials")
+        return last is not None
+
+    def _transact_anew(self, records: Mapping[str, Stored | None]) -> None:
+        self._claim_again(self._changed_settings(self._writes_by) or self._writes_by)
+        self._transact({CLAIM_KEY: self._claim, **records})
 
     def _encrypt_anew(self, values: _Values, records: Records) -> None:
         """Writes the secrets anew that are stored as they are, or encrypted with an older key."""
@@ -347,6 +378,14 @@ class StateTopic:
         assert self._consumer is not None  # noqa: S101 - there are no settings only at first
         return self._consumer
 
+    def _start_again(self) -> None:
+        former = self._consumer
+        self._consumer = self._make_consumer(self._reads_by, self._waits_ms)
+        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        self.claim_offset = -1
+        if former is not None:
+            former.close()
+
     def _rest(self) -> None:
         """Asks for nothing more until it is read again."""
         if self._consumer is not None:
@@ -381,6 +420,10 @@ class StateTopic:
     def _wait_for_claim(self) -> None:
         look_at = 0.0
         while not self._closing.is_set():
+            if self._moved.is_set():
+                self._moved.clear()
+                self._start_again()
+                look_at = 0.0
             if time.monotonic() >= look_at:
                 consumer = self._open_consumer(_FOLLOWING_WAIT_MS)
                 look_at = time.monotonic() + _LOOK_SECONDS

@@ -127,6 +127,23 @@ class Cluster:
         self._forget_brokers()
         return self._metadata
 
+    async def topic(self, name: str) -> TopicInfo | None:
+        """Asks any broker for one topic; what it said of many the last time is not decoded anew for it.
+
+        Raises:
+            WrongClusterError: As `metadata`.
+            KafkaError: No broker answered.
+        """
+        connection = await self._any()
+        try:
+            answer = await self._read_metadata(connection, *await self._ask_metadata(connection, [name]))
+        except KafkaError:
+            self._bootstrapped = None
+            raise
+        found = _metadata_of(answer)
+        self._brokers = found.brokers
+        return found.topics.get(name)
+
     async def topic_names(self) -> list[str]:
         """Answers the names of all topics that may be described, Kafka's own left out.
 
