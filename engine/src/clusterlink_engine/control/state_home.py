@@ -35,7 +35,7 @@ class StateHome:
         self._replicas = settings.replication_factor
         self._topics = topics
         self._admin = admin
-        self._known = ""
+        self._known = ""  # the id of the topic whose settings are known to be right, or to be out of reach
 
     async def ensure(self) -> str:
         """Creates the topic if it is not there, with three replicas where there are brokers for them, and answers its id.
@@ -47,13 +47,18 @@ class StateHome:
             KafkaError: The cluster does not answer.
         """
         present = await self._topics.find(self.topic)
-        topic_id = present.topic_id if present is not None else await self._create()
-        if topic_id != self._known:
+        if present is None:
+            is_ours = await self._create()
+            present = await self._topics.visible(self.topic)
+            if is_ours:
+                self._known = present.topic_id
+        if present.topic_id != self._known:
             await self._mend()
-            self._known = topic_id
-        return topic_id
+            self._known = present.topic_id
+        return present.topic_id
 
-    async def _create(self) -> str:
+    async def _create(self) -> bool:
+        """Creates the topic, and answers whether it is new: not if another process was quicker, or the broker was behind."""
         replicas = self._replicas
         if replicas < 1:
             replicas = min(_REPLICAS, len((await self._topics.cluster.metadata([])).brokers))
@@ -63,9 +68,10 @@ class StateHome:
                 self._topics.cluster, self.topic, partitions=1, replication_factor=replicas, settings=settings
             )
         except BrokerRefusedError as error:
-            if error.code != Code.TOPIC_ALREADY_EXISTS:  # another process was quicker
+            if error.code != Code.TOPIC_ALREADY_EXISTS:
                 raise
-        return (await self._topics.visible(self.topic)).topic_id
+            return False
+        return True
 
     async def _mend(self) -> None:
         """Sees to it that the state does not expire where somebody else made the topic, or a broker did by itself."""

@@ -196,6 +196,7 @@ class StateTopic:
                 "transactional.id": f"clusterlink-{self._topic}",
                 "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000),
                 "topic.metadata.propagation.max.ms": _UNKNOWN_MS,
+                "queue.buffering.max.messages": 0,  # everything must go into one transaction
             },
             logger=log.getChild("librdkafka"),
         )
