@@ -260,7 +260,7 @@ class Partition:
         fill = f" filling {self._fill.first}..{self._fill.end}" if self._fill is not None else ""
         return (
             f"<Partition {self.name} {self.phase.value} log {self.log_start}..{self.log_end} next {self.next_offset} fetch "
-            f"{self.fetch_offset} in flight {len(self._window)}{fill}>"
+            f"{self.fetch_offset} in flight {len(self._window)}{fill}{', held' if self.is_held else ''}>"
         )
 
     def fill_by(self, producer_ids: Iterable[int], *, transactions: bool) -> None:
@@ -313,9 +313,7 @@ class Partition:
     @property
     def is_held(self) -> bool:
         """Whether an open transaction at the source is all that the mirror waits for."""
-        return (
-            self.fetch_offset >= self.source_last_stable >= 0 and self.source_last_stable < self.source_high_watermark
-        )
+        return self.log_end >= self.source_last_stable >= 0 and self.source_last_stable < self.source_high_watermark
 
     @property
     def is_seeding(self) -> bool:
