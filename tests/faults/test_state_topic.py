@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 from confluent_kafka.admin import AclOperation
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from clusterlink_engine.devkit.kafka import KafkaCluster
 from clusterlink_engine.errors import StateFencedError
@@ -23,6 +24,7 @@ StartEngine = Callable[..., EngineProcess]
 
 _USER, _PASSWORD = "keeper", "k"
 _DELETIONS = 5
+_AGE, _OLDEST_MS = "metadata.max.age.ms", 5_000
 
 
 @pytest.fixture(scope="module")
@@ -196,16 +198,17 @@ async def test_a_new_topic_is_followed(destination_cluster: KafkaCluster, topic_
 def test_it_is_deleted_again_and_again_while_it_is_written(
     source_cluster: KafkaCluster, three: KafkaCluster, start_engine: StartEngine, topic_name: str
 ) -> None:
-    """What was answered with success is there afterwards, wherever in a transaction the topic goes away."""
+    """The last change that was answered with success is there afterwards, wherever in a transaction the topic goes away."""
     engine = start_engine(three.bootstrap_servers)
     _mirror(source_cluster, engine, topic_name)
-    acknowledged, ended = ["ACTIVE"], threading.Event()
+    acknowledged, ended = [_OLDEST_MS], threading.Event()
 
     def change() -> None:
         while not ended.is_set():
-            for wanted, call in (("PAUSED", engine.pause), ("ACTIVE", engine.resume)):
-                wait_until(lambda: call(topic_name) is None, 120, "a change to be taken")  # noqa: B023
-                acknowledged.append(wanted)
+            link = v1.Link(name="link", config={_AGE: str(acknowledged[-1] + 1)})
+            request = v1.UpdateLinkRequest(link=link, update_mask=FieldMask(paths=["config"]))
+            wait_until(lambda: engine.links.UpdateLink(request, timeout=60), 120, "a change to be taken")  # noqa: B023
+            acknowledged.append(acknowledged[-1] + 1)
 
     changing = threading.Thread(target=change, name="changes")
     changing.start()
@@ -218,7 +221,9 @@ def test_it_is_deleted_again_and_again_while_it_is_written(
     finally:
         ended.set()
         changing.join()
+    assert len(acknowledged) > 4 * _DELETIONS
     engine.kill()
     engine.start()
-    wait_until(lambda: engine.state(topic_name) == "ACTIVE", 30, "the last change to be known")
+    stored = engine.links.GetLink(v1.GetLinkRequest(name="link"), timeout=30)
+    assert stored.config[_AGE] == str(acknowledged[-1])
     _goes_on(source_cluster, three, engine, topic_name)

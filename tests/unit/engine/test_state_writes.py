@@ -57,6 +57,9 @@ class _Store:
 
     write_anew = write
 
+    def gone(self, is_gone: bool) -> None:
+        self.is_gone = is_gone
+
     async def ensure(self) -> str:
         await asyncio.sleep(0)
         if self.is_away:

@@ -239,9 +239,11 @@ class State(View):
         try:
             if await self._is_in_place():
                 return
+            self._store.gone(True)  # whoever is writing need not wait for long
             async with self._storing:
                 if not await self._is_in_place():
                     await self._write_everything({})
+                self._store.gone(False)
         except StateUnavailableError as error:
             log.error("%s", error)
         except Exception as error:
@@ -299,6 +301,7 @@ class State(View):
         log.error(
             "the state topic %s was deleted, and is another one now; everything is written into it", self._home.topic
         )
+        self._store.gone(False)
         self._kept_in = ""  # from now on until it is done, nothing must come into the new topic that is not everything
         await self._store.write_anew({**self.everything(), **changes})
         self._kept_in = present

@@ -78,6 +78,7 @@ class StateTopic:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="state-reader")
         self._closing = threading.Event()
+        self._is_gone = threading.Event()  # set by who looks for the topic, cleared when it is known to be there
         self._moved = threading.Event()  # the topic is another one, which is to be followed from its begin
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
@@ -142,6 +143,13 @@ class StateTopic:
             StateUnavailableError: The local cluster does not take it now.
         """
         await self._run(self._writing, self._transact, changes)
+
+    def gone(self, is_gone: bool) -> None:
+        """Tells whether the topic is gone: then what is being written is not tried again, nor asked for again."""
+        if is_gone:
+            self._is_gone.set()
+        else:
+            self._is_gone.clear()
 
     async def write_anew(self, records: Mapping[str, Stored | None]) -> None:
         """Writes the claim and all records in one transaction, into a topic that took the place of the one that was open.
@@ -269,7 +277,7 @@ class StateTopic:
             try:
                 self._try_to_transact(changes)
             except StateUnavailableError:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS - 1 or self._is_gone.is_set():
                     raise
             else:
                 return
@@ -290,14 +298,13 @@ class StateTopic:
         except KafkaException as error:
             self._give_up(producer, error)
 
-    @staticmethod
-    def _commit(producer: Producer) -> None:
+    def _commit(self, producer: Producer) -> None:
         """Commits; a commit whose answer is late is asked for again, since it must be known what became of it."""
         for attempt in range(_ATTEMPTS):
             try:
                 producer.commit_transaction(_TRANSACTION_SECONDS)
             except KafkaException as error:
-                if not error.args[0].retriable() or attempt == _ATTEMPTS - 1:
+                if not error.args[0].retriable() or attempt == _ATTEMPTS - 1 or self._is_gone.is_set():
                     raise
             else:
                 return
